@@ -1,0 +1,1 @@
+"""The `archive` command: one file a command that parses, calls and prints."""

@@ -1,0 +1,82 @@
+"""What the stages hand to one another: boxes, detections, readings and numbers."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """An axis-aligned box: xyxy, float, page pixels, origin top left, x1 and y1 exclusive.
+
+    Page pixels are those of the page as it is shown after EXIF orientation.
+    """
+
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+
+    @property
+    def width(self) -> float:
+        """Width in page pixels."""
+        return self.x1 - self.x0
+
+    @property
+    def height(self) -> float:
+        """Height in page pixels."""
+        return self.y1 - self.y0
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        """The centre (x, y) in page pixels."""
+        return (self.x0 + self.x1) / 2, (self.y0 + self.y1) / 2
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """A box that the detector drew; its score is uncalibrated, 0 to 1."""
+
+    box: Box
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class PageDetections:
+    """Everything the detector found on a page.
+
+    `scale` is what the page was multiplied by to bring its digits to the network's size;
+    `turned` is the angle in degrees that the page was turned by to be read.
+    """
+
+    detections: tuple[Detection, ...]
+    scale: float
+    turned: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the classifier read in a detection's crop.
+
+    `digit` is 0 to 9, or None where the classifier rejects the crop (no digit is in it).
+    `confidence` is calibrated, 0 to 1: the chance that `digit` (or the rejection) is right.
+    `runners_up` are the next readings with their confidences, best first.
+    """
+
+    digit: int | None
+    confidence: float
+    runners_up: tuple[tuple[int | None, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """Digits in order on one line; `text` keeps leading zeros.
+
+    `members` are the positions of its digits in the page's detections, in reading order.
+    `line` counts the lines of text on the page from the top, from 0.  `confidence` is the
+    chance that every digit is right.
+    """
+
+    text: str
+    confidence: float
+    box: Box
+    line: int
+    members: tuple[int, ...]

@@ -1,0 +1,97 @@
+"""Settings: options over environment over a TOML file over defaults; the one place that reads the environment."""
+
+import difflib
+import os
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from pipeline.errors import SettingsError
+
+PREFIX = "ARCHIVE_"
+DEFAULT_FILE = "archive.toml"
+WEIGHTS = Path(__file__).resolve().parent.parent / "models" / "weights"
+# variables that are ours but are no field: where the TOML file is, and data for development
+OTHER_VARIABLES = frozenset({"ARCHIVE_CONFIG", "ARCHIVE_DATA_DIR"})
+
+
+class Settings(BaseSettings):
+    """Every setting of the product, with its default; each also as `ARCHIVE_<NAME>`."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
+
+    database_url: str = Field("sqlite:///archive.db", description="where the ledger and the numbers are")
+    files_url: str = Field("", description="where crops are kept; empty: beside the database")
+    detector: Path = Field(WEIGHTS / "digit_detector.safetensors", description="weights of the detector")
+    classifier: Path = Field(WEIGHTS / "digit_classifier.safetensors", description="weights of the classifier")
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
+    max_pixels: int = Field(150_000_000, gt=0, description="a page with more pixels is refused")
+    render_dpi: int = Field(300, ge=36, le=1200, description="how PDF pages that are no plain scan are rendered")
+    page_deadline_s: float = Field(300.0, gt=0, description="a stage that takes longer on one page is hung")
+    max_deaths: int = Field(3, ge=1, description="a page whose process dies this often, alone, is set aside")
+    threads: int = Field(0, ge=0, description="pages worked on at a time; 0: one for each core, 4 at most")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Options, then the environment; the TOML file is merged below them by `load_settings`."""
+        return (init_settings, env_settings)
+
+
+def load_settings(options: dict[str, Any] | None = None, file: Path | None = None) -> Settings:
+    """Return the settings in force.
+
+    `options` are those of the command line (None where not given).  `file` is the TOML file;
+    without it `ARCHIVE_CONFIG`, or `archive.toml` in the current folder where there is one.
+    Raises SettingsError for an unknown key, a misspelt `ARCHIVE_…` variable or a wrong value.
+    """
+    _refuse_unknown_variables()
+    below = {
+        key: value
+        for key, value in _read_file(file).items()
+        if PREFIX + key.upper() not in {name.upper() for name in os.environ}
+    }
+    given = {key: value for key, value in (options or {}).items() if value is not None}
+    try:
+        return Settings(**{**below, **given})
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise SettingsError(f"setting {key}: {first['msg']} (it is {first['input']!r})") from error
+
+
+def _refuse_unknown_variables() -> None:
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | OTHER_VARIABLES
+    for name in os.environ:
+        if name.upper().startswith(PREFIX) and name.upper() not in known:
+            near = difflib.get_close_matches(name.upper(), known, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise SettingsError(f"unknown variable {name} in the environment{hint}")
+
+
+def _read_file(file: Path | None) -> dict[str, Any]:
+    if file is None and "ARCHIVE_CONFIG" in os.environ:
+        file = Path(os.environ["ARCHIVE_CONFIG"])
+    if file is None:
+        file = Path(DEFAULT_FILE)
+        if not file.exists():
+            return {}
+    try:
+        values = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"{file}: {error}") from error
+    for key in values:
+        if key not in Settings.model_fields:
+            near = difflib.get_close_matches(key, Settings.model_fields, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise SettingsError(f"{file}: unknown setting {key!r}{hint}")
+    return values

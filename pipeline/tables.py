@@ -1,0 +1,160 @@
+"""The SQL tables (SQLAlchemy Core); migrations in `pipeline/migrations` make them.
+
+    documents ─< paths                    a file's bytes, and every path they were seen under
+        └──────< pages ─< ledger >─ runs  the state of a page in one run
+                            ├─< detections    what the detector drew
+                            ├─< readings      what the classifier read in each of them
+                            └─< numbers       readings in order on one line
+
+Times are seconds since 1970 (float, UTC).  Boxes are four columns, xyxy in page pixels.
+Rows of detections, readings and numbers are addressed by (ledger_id, position), so that the
+same page read again with the same weights writes equal rows.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# SQLite gives row ids to INTEGER keys only; PostgreSQL needs 64 bits.
+Id = BigInteger().with_variant(Integer, "sqlite")
+# Plain byte order on both: what a prefix and a range need to use an index.
+Sortable = Text().with_variant(Text(collation="C"), "postgresql")
+
+documents = Table(
+    "documents",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("sha256", String(64), nullable=False, unique=True),
+    Column("format", String(16), nullable=False),  # jpeg, tiff, pdf, zip, …
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("n_pages", Integer, nullable=False),
+    Column("added_at", Float, nullable=False),
+    Column("reason", Text),  # why no page could be had of it; null where all is well
+    Index(None, "reason", sqlite_where=text("reason IS NOT NULL"), postgresql_where=text("reason IS NOT NULL")),
+)
+
+paths = Table(
+    "paths",
+    metadata,
+    Column("document_id", Id, ForeignKey("documents.id"), primary_key=True),
+    Column("path", Sortable, primary_key=True),  # absolute; pipeline/paths.py says how odd bytes are written
+    Column("seen_at", Float, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),  # with modified_at: an unchanged file is not hashed again
+    Column("modified_at", Float, nullable=False),
+    Index(None, "path"),
+)
+
+pages = Table(
+    "pages",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("document_id", Id, ForeignKey("documents.id"), nullable=False),
+    Column("page_index", Integer, nullable=False),  # from 0 in its document
+    Column("member", Text),  # the name inside a ZIP, else null
+    Column("frame", Integer, nullable=False),  # from 0 in its file or member
+    Column("width", Integer),  # page pixels, known once the page was opened
+    Column("height", Integer),
+    UniqueConstraint("document_id", "page_index"),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("started_at", Float, nullable=False),
+    Column("detector_sha256", String(64), nullable=False),
+    Column("classifier_sha256", String(64), nullable=False),
+    Column("settings", Text, nullable=False),  # JSON of the settings that change what is read
+    Index(None, "detector_sha256", "classifier_sha256"),
+)
+
+ledger = Table(
+    "ledger",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("page_id", Id, ForeignKey("pages.id"), nullable=False),
+    Column("run_id", Id, ForeignKey("runs.id"), nullable=False),
+    Column("current", Boolean, nullable=False),  # the run that queries see; one a page
+    Column("state", String(8), nullable=False),  # waiting, detected, done, failed
+    Column("failed_in", String(8)),  # the state it failed in, which a retry goes back to
+    Column("reason", Text),  # why it failed, or why it is being tried again
+    Column("suspect", Boolean, nullable=False),  # it was in hand when a process died: tried alone
+    Column("attempts", Integer, nullable=False),  # deaths while it was alone, in this stage
+    Column("attempt_token", String(32)),  # whoever has the page in hand; null while it is in a queue
+    Column("lease_until", Float, nullable=False),  # due again from then on
+    Column("blob", Text),  # the name of its crops between detect and classify
+    Column("scale", Float),
+    Column("turned", Integer, nullable=False),
+    Column("n_digits", Integer, nullable=False),
+    Column("n_numbers", Integer, nullable=False),
+    Column("finished_at", Float),
+    UniqueConstraint("page_id", "run_id"),
+    Index("ix_ledger_due", "state", "suspect", "lease_until"),
+    # all that `archive status` needs, so that it reads no row
+    Index("ix_ledger_counts", "current", "state", "n_digits", "n_numbers"),
+    Index("ix_ledger_run_state", "run_id", "state"),
+    Index("ix_ledger_finished_at", "finished_at"),
+)
+
+detections = Table(
+    "detections",
+    metadata,
+    Column("ledger_id", Id, ForeignKey("ledger.id"), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("x0", Float, nullable=False),
+    Column("y0", Float, nullable=False),
+    Column("x1", Float, nullable=False),
+    Column("y1", Float, nullable=False),
+    Column("score", Float, nullable=False),
+)
+
+readings = Table(
+    "readings",
+    metadata,
+    Column("ledger_id", Id, ForeignKey("ledger.id"), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("digit", Integer),  # null: rejected
+    Column("confidence", Float, nullable=False),
+    Column("runners_up", Text, nullable=False),  # JSON, [[digit or null, confidence], …]
+    Column("number", Integer),  # position of the number it belongs to
+)
+
+numbers = Table(
+    "numbers",
+    metadata,
+    Column("ledger_id", Id, ForeignKey("ledger.id"), primary_key=True),
+    Column("position", Integer, primary_key=True),  # reading order on the page
+    Column("text", Sortable, nullable=False),
+    # digits without leading zeros behind their count (4 figures): sorts as the number does, at any length
+    Column("sort_key", Sortable, nullable=False),
+    Column("confidence", Float, nullable=False),
+    Column("line", Integer, nullable=False),
+    Column("x0", Float, nullable=False),
+    Column("y0", Float, nullable=False),
+    Column("x1", Float, nullable=False),
+    Column("y1", Float, nullable=False),
+    Index(None, "text"),
+    Index(None, "sort_key"),
+    Index(None, "confidence"),
+)
