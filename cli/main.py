@@ -1,0 +1,6 @@
+"""The `archive` command."""
+
+
+def main() -> None:
+    """Run the command line."""
+    raise SystemExit(1)
