@@ -101,8 +101,9 @@ ledger = Table(
     Column("reason", Text),  # why it failed, or why it is being tried again
     Column("suspect", Boolean, nullable=False),  # it was in hand when a process died: tried alone
     Column("attempts", Integer, nullable=False),  # deaths while it was alone, in this stage
+    Column("queued", Boolean, nullable=False),  # its id was published and nobody has claimed it yet
     Column("attempt_token", String(32)),  # whoever has the page in hand; null while it is in a queue
-    Column("lease_until", Float, nullable=False),  # due again from then on
+    Column("lease_until", Float, nullable=False),  # due again from then on; 0: at once
     Column("blob", Text),  # the name of its crops between detect and classify
     Column("scale", Float),
     Column("turned", Integer, nullable=False),
@@ -110,7 +111,7 @@ ledger = Table(
     Column("n_numbers", Integer, nullable=False),
     Column("finished_at", Float),
     UniqueConstraint("page_id", "run_id"),
-    Index("ix_ledger_due", "state", "suspect", "lease_until"),
+    Index("ix_ledger_due", "state", "suspect", "lease_until", "id"),
     # all that `archive status` needs, so that it reads no row
     Index("ix_ledger_counts", "current", "state", "n_digits", "n_numbers"),
     Index("ix_ledger_run_state", "run_id", "state"),
@@ -138,6 +139,7 @@ readings = Table(
     Column("confidence", Float, nullable=False),
     Column("runners_up", Text, nullable=False),  # JSON, [[digit or null, confidence], …]
     Column("number", Integer),  # position of the number it belongs to
+    Column("place", Integer),  # its place in that number, from 0
 )
 
 numbers = Table(
