@@ -1,0 +1,83 @@
+"""Which format a file is in, told from its first bytes and never from its name."""
+
+from pathlib import PurePath
+
+from pipeline.errors import NotAScanError, SourceError
+
+HEAD_BYTES = 4096
+ONE_PAGE = frozenset({"jpeg", "png", "webp", "bmp", "jp2"})  # whatever is in them, it is one page
+_IMAGE_ENDINGS = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff"}
+_JPEG_2000_ENDINGS = {".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"}
+_ENDINGS = frozenset(_IMAGE_ENDINGS | _JPEG_2000_ENDINGS | {".pdf", ".zip"})
+# formats that we know and don't read: the user is told what it is instead of "no image"
+_STRANGERS = (
+    (b"GIF8", "a GIF image"),
+    (b"8BPS", "a Photoshop file"),
+    (b"AT&TFORM", "a DjVu file"),
+    (b"%!PS", "a PostScript file"),
+    (b"\x97JB2", "a JBIG2 image"),
+    (b"II\xbc\x01", "a JPEG XR image"),
+    (b"\xff\x0a", "a JPEG XL image"),
+    (b"\0\0\0\x0cJXL ", "a JPEG XL image"),
+    (b"Rar!", "a RAR archive"),
+    (b"7z\xbc\xaf", "a 7z archive"),
+    (b"\x1f\x8b", "a gzip file"),
+    (b"\xd0\xcf\x11\xe0", "an old Office file"),
+)
+
+
+def sniff(head: bytes) -> str | None:
+    """Return the format that a file's first bytes (HEAD_BYTES, or all there are) tell; None if none of ours.
+
+    One of jpeg, png, webp, bmp, jp2, tiff, pdf and zip.
+    """
+    if head.startswith(b"\xff\xd8\xff"):
+        return "jpeg"
+    if head.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "png"
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "webp"
+    if head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in {12, 16, 40, 52, 56, 64, 108, 124}:
+        return "bmp"
+    if head.startswith((b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51")):
+        return "jp2"
+    if head[:4] in {b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"}:
+        return "tiff"
+    if b"%PDF-" in head[:1024]:
+        return "pdf"
+    if head[:4] in {b"PK\3\4", b"PK\5\6", b"PK\7\x08"}:
+        return "zip"
+    return None
+
+
+def format_of(head: bytes, name: str) -> str:
+    """Return the format that the first bytes tell; `name` only serves to judge a file that is in none.
+
+    Raises NotAScanError for what is no scan, and SourceError for what claims by its name to be one
+    and whose bytes are damaged: a scan must not get lost among the skipped.
+    """
+    found = sniff(head)
+    if found is not None:
+        return found
+    claims = PurePath(name).suffix.lower() in _ENDINGS
+    if not head:
+        raise (
+            SourceError("is empty (0 bytes); scan or copy it again") if claims else NotAScanError("is empty")
+        )
+    for magic, what in _STRANGERS:
+        if head.startswith(magic):
+            raise NotAScanError(f"is {what}, which is not read; convert it to PNG, TIFF or PDF")
+    if head[4:8] == b"ftyp":
+        raise NotAScanError(
+            "is a HEIF, AVIF or video file, which is not read; convert it to PNG, TIFF or PDF"
+        )
+    if _is_text(head):
+        raise NotAScanError("is no image but text")
+    if claims:
+        raise SourceError("is damaged: its first bytes are those of no image; scan or copy it again")
+    raise NotAScanError("is no image")
+
+
+def _is_text(head: bytes) -> bool:
+    n_odd = sum(byte < 32 and byte not in b"\t\n\r\f\x1b" for byte in head)
+    return n_odd == 0 or (head.startswith((b"\xff\xfe", b"\xfe\xff")) and b"\0" in head)
