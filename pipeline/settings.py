@@ -3,10 +3,11 @@
 import difflib
 import os
 import tomllib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from pipeline.errors import SettingsError
@@ -14,8 +15,8 @@ from pipeline.errors import SettingsError
 PREFIX = "ARCHIVE_"
 DEFAULT_FILE = "archive.toml"
 WEIGHTS = Path(__file__).resolve().parent.parent / "models" / "weights"
-# variables that are ours but are no field: where the TOML file is, and data for development
-OTHER_VARIABLES = frozenset({"ARCHIVE_CONFIG", "ARCHIVE_DATA_DIR"})
+# variables that are ours but are no field: where the TOML file is, -v, and data for development
+OTHER_VARIABLES = frozenset({"ARCHIVE_CONFIG", "ARCHIVE_VERBOSE", "ARCHIVE_DATA_DIR"})
 
 
 class Settings(BaseSettings):
@@ -26,13 +27,33 @@ class Settings(BaseSettings):
     database_url: str = Field("sqlite:///archive.db", description="where the ledger and the numbers are")
     files_url: str = Field("", description="where crops are kept; empty: beside the database")
     detector: Path = Field(WEIGHTS / "digit_detector.safetensors", description="weights of the detector")
-    classifier: Path = Field(WEIGHTS / "digit_classifier.safetensors", description="weights of the classifier")
+    classifier: Path = Field(
+        WEIGHTS / "digit_classifier.safetensors", description="weights of the classifier"
+    )
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
     max_pixels: int = Field(150_000_000, gt=0, description="a page with more pixels is refused")
-    render_dpi: int = Field(300, ge=36, le=1200, description="how PDF pages that are no plain scan are rendered")
+    render_dpi: int = Field(
+        300, ge=36, le=1200, description="how PDF pages that are no plain scan are rendered"
+    )
     page_deadline_s: float = Field(300.0, gt=0, description="a stage that takes longer on one page is hung")
     max_deaths: int = Field(3, ge=1, description="a page whose process dies this often, alone, is set aside")
     threads: int = Field(0, ge=0, description="pages worked on at a time; 0: one for each core, 4 at most")
+
+    @property
+    def files(self) -> str:
+        """Where crops are kept: `files_url`, or a folder beside the database (`archive.db` → `archive-files`)."""
+        if self.files_url:
+            return self.files_url
+        scheme, _, place = self.database_url.partition(":///")
+        if not scheme.startswith("sqlite") or not place:
+            return "archive-files"
+        database = Path(place.partition("?")[0])
+        return str(database.with_name(database.stem + "-files"))
+
+    @field_validator("database_url")
+    @classmethod
+    def _file_is_sqlite(cls, value: str) -> str:
+        return value if "://" in value else f"sqlite:///{value}"  # a plain file name is what people write
 
     @classmethod
     def settings_customise_sources(
@@ -47,14 +68,17 @@ class Settings(BaseSettings):
         return (init_settings, env_settings)
 
 
-def load_settings(options: dict[str, Any] | None = None, file: Path | None = None) -> Settings:
+def load_settings(
+    options: dict[str, Any] | None = None, file: Path | None = None, also_known: Collection[str] = ()
+) -> Settings:
     """Return the settings in force.
 
     `options` are those of the command line (None where not given).  `file` is the TOML file;
     without it `ARCHIVE_CONFIG`, or `archive.toml` in the current folder where there is one.
+    `also_known` are variables that are no setting but the option of a command.
     Raises SettingsError for an unknown key, a misspelt `ARCHIVE_…` variable or a wrong value.
     """
-    _refuse_unknown_variables()
+    _refuse_unknown_variables(also_known)
     below = {
         key: value
         for key, value in _read_file(file).items()
@@ -69,8 +93,8 @@ def load_settings(options: dict[str, Any] | None = None, file: Path | None = Non
         raise SettingsError(f"setting {key}: {first['msg']} (it is {first['input']!r})") from error
 
 
-def _refuse_unknown_variables() -> None:
-    known = {PREFIX + name.upper() for name in Settings.model_fields} | OTHER_VARIABLES
+def _refuse_unknown_variables(also_known: Collection[str]) -> None:
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | OTHER_VARIABLES | set(also_known)
     for name in os.environ:
         if name.upper().startswith(PREFIX) and name.upper() not in known:
             near = difflib.get_close_matches(name.upper(), known, n=1)
