@@ -1,0 +1,71 @@
+"""Changes of a page's ink that a reader must not mind: scale, slant, turn, stroke width, strength, grain."""
+
+import math
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.labels import LabelledPage
+
+Boxes = npt.NDArray[np.float32]  # (N, 4), xyxy
+
+
+def sample_window(
+    page: LabelledPage, rng: np.random.Generator, size_px: int
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], Boxes]:
+    """Return a changed window of a page: ink and known, uint8 (size, size), and its boxes (N, 4).
+
+    Three windows of four are placed at a labelled digit, the others anywhere.
+    """
+    height, width = page.ink.shape
+    if page.digits and rng.random() < 0.75:
+        x, y = page.digits[rng.integers(len(page.digits))].box.centre
+    else:
+        x, y = rng.uniform(0, width), rng.uniform(0, height)
+    zoom = math.exp(rng.uniform(math.log(0.6), math.log(1.5)))
+    stretch = math.exp(rng.uniform(-0.12, 0.12))
+    turn, slant = math.radians(rng.normal(0, 1.5)), rng.normal(0, 0.12)
+    # ink pixels → window pixels: slant, then turn, then zoom
+    shape = np.array([[zoom * stretch, 0], [0, zoom / stretch]])
+    shape = shape @ np.array([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]])
+    shape = shape @ np.array([[1, slant], [0, 1]])
+    middle = size_px / 2 + rng.uniform(-0.4, 0.4, 2) * size_px
+    matrix = np.column_stack([shape, middle - shape @ (x, y)])
+    ink = cv2.warpAffine(page.ink, matrix, (size_px, size_px), flags=cv2.INTER_LINEAR)
+    known = cv2.warpAffine(page.known, matrix, (size_px, size_px), flags=cv2.INTER_NEAREST, borderValue=1)
+    boxes = _moved(page, matrix, slant, size_px)
+    return change_ink(np.asarray(ink, np.uint8), rng), np.asarray(known, np.uint8), boxes
+
+
+def change_ink(ink: npt.NDArray[np.uint8], rng: np.random.Generator) -> npt.NDArray[np.uint8]:
+    """Return the ink with another stroke width, strength and grain; same shape."""
+    kind = rng.random()
+    if kind < 0.12:
+        ink = np.asarray(cv2.dilate(ink, np.ones((2, 2), np.uint8)), np.uint8)
+    elif kind < 0.22:
+        ink = np.asarray(cv2.erode(ink, np.ones((2, 2), np.uint8)), np.uint8)
+    elif kind < 0.37:
+        ink = np.asarray(cv2.GaussianBlur(ink, (0, 0), rng.uniform(0.5, 1.2)), np.uint8)
+    changed = ink.astype(np.float32) * rng.uniform(0.6, 1.25)
+    if rng.random() < 0.4:
+        changed += rng.normal(0, rng.uniform(2, 14), ink.shape).astype(np.float32)
+    if rng.random() < 0.2:
+        changed -= rng.uniform(5, 40)  # faint strokes break
+    return np.asarray(changed.clip(0, 255), np.uint8)
+
+
+def _moved(page: LabelledPage, matrix: npt.NDArray[np.float64], slant: float, size_px: int) -> Boxes:
+    """Return the boxes after the change whose centres fall into the window."""
+    if not page.digits:
+        return np.zeros((0, 4), np.float32)
+    box = np.array([(d.box.x0, d.box.y0, d.box.x1, d.box.y1) for d in page.digits])
+    centre = np.column_stack([box[:, 0] + box[:, 2], box[:, 1] + box[:, 3]]) / 2
+    size = np.column_stack([box[:, 2] - box[:, 0], box[:, 3] - box[:, 1]])
+    centre = centre @ matrix[:, :2].T + matrix[:, 2]
+    # a slant of s moves top and bottom apart by s · height; the strokes there are narrower than the box
+    size[:, 0] += 0.5 * abs(slant) * size[:, 1]
+    size *= np.hypot(matrix[:, 0], matrix[:, 1])[None, :2]
+    inside = ((centre >= 0) & (centre < size_px)).all(axis=1)
+    centre, size = centre[inside], size[inside]
+    return np.concatenate([centre - size / 2, centre + size / 2], axis=1).astype(np.float32)

@@ -1,0 +1,121 @@
+"""The digit detector: a small feature pyramid that marks the centre and size of every digit.
+
+Each digit is a peak in a centre map at half the ink map's resolution, with its width, height and
+sub-pixel offset at the peak (Zhou, Wang, Krähenbühl 2019, "Objects as Points"); features come from
+a pyramid with a top-down path (Lin and others 2017, "Feature Pyramid Networks").  Fully
+convolutional: any size of ink map whose sides are multiples of 16.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+STRIDE = 2  # ink map pixels per cell of the centre map
+MULTIPLE = 16  # the sides of what goes in
+_SIZE_UNIT = 16.0  # sizes are learned as log(size / 16 ink map pixels)
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorConfig:
+    """Plain numbers that make a detector."""
+
+    channels: tuple[int, int, int, int] = (24, 48, 96, 128)  # at strides 2, 4, 8, 16
+    head: int = 32  # channels of the last layer before the maps
+    blocks: int = 1  # residual blocks at strides 4, 8 and 16
+
+
+class Block(nn.Module):
+    """Two 3×3 convolutions with a shortcut."""
+
+    def __init__(self, n: int) -> None:
+        super().__init__()
+        self.first = conv(n, n)
+        self.second = nn.Sequential(nn.Conv2d(n, n, 3, padding=1, bias=False), nn.BatchNorm2d(n))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) → the same shape."""
+        return F.relu(x + self.second(self.first(x)))
+
+
+def conv(n_in: int, n_out: int, stride: int = 1, size: int = 3) -> nn.Sequential:
+    """Return a convolution with batch normalisation and ReLU."""
+    layer = nn.Conv2d(n_in, n_out, size, stride, padding=size // 2, bias=False)
+    return nn.Sequential(layer, nn.BatchNorm2d(n_out), nn.ReLU(inplace=True))
+
+
+class DigitDetector(nn.Module):
+    """Ink maps (N, 1, H, W), float 0 to 1 → maps (N, 5, H/2, W/2): heat logit, log w, log h, dx, dy."""
+
+    def __init__(self, config: DetectorConfig) -> None:
+        super().__init__()
+        c2, c4, c8, c16 = config.channels
+        self.stem = nn.Sequential(conv(1, c2, stride=2), conv(c2, c2))
+        self.down4 = nn.Sequential(conv(c2, c4, stride=2), *(Block(c4) for _ in range(config.blocks)))
+        self.down8 = nn.Sequential(conv(c4, c8, stride=2), *(Block(c8) for _ in range(config.blocks)))
+        self.down16 = nn.Sequential(conv(c8, c16, stride=2), *(Block(c16) for _ in range(config.blocks)))
+        self.side16 = conv(c16, c8, size=1)
+        self.side8 = conv(c8, c4, size=1)
+        self.side4 = conv(c4, c2, size=1)
+        self.fuse8 = conv(c8, c8)
+        self.fuse4 = conv(c4, c4)
+        self.head = conv(c2, config.head)
+        self.maps = nn.Conv2d(config.head, 5, 1)
+        nn.init.constant_(self.maps.bias[:1], -4.0)  # digits are rare: begin with low heat
+
+    def forward(self, ink: Tensor) -> Tensor:
+        """(N, 1, H, W) → (N, 5, H/2, W/2)."""
+        x2 = self.stem(ink)
+        x4 = self.down4(x2)
+        x8 = self.down8(x4)
+        x16 = self.down16(x8)
+        x8 = self.fuse8(x8 + _double(self.side16(x16)))
+        x4 = self.fuse4(x4 + _double(self.side8(x8)))
+        x2 = self.head(x2 + _double(self.side4(x4)))
+        out: Tensor = self.maps(x2)
+        return out
+
+
+def _double(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=2.0, mode="nearest")
+
+
+def detector_loss(maps: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the loss of the heat (penalty-reduced focal loss) and of the boxes (L1 at the centres).
+
+    `maps` (N, 5, h, w) from the network; `target` the same shape: heat 0 to 1 (1 exactly at a
+    centre cell), then log sizes and offsets, which count at centres only; `weight` (N, h, w), 0 where
+    nothing is known.
+    """
+    logit, truth = maps[:, 0].float(), target[:, 0]
+    centre = (truth == 1).float()
+    hit = F.logsigmoid(logit) * (1 - logit.sigmoid()) ** 2 * centre
+    miss = F.logsigmoid(-logit) * logit.sigmoid() ** 2 * (1 - truth) ** 4 * (1 - centre)
+    n_centres = centre.sum().clamp(min=1)
+    heat = -((hit + miss) * weight).sum() / n_centres
+    wrong = (maps[:, 1:].float() - target[:, 1:]).abs().sum(dim=1)
+    boxes = (wrong * centre * weight).sum() / n_centres
+    return heat, boxes
+
+
+def encode_size(size_px: Tensor) -> Tensor:
+    """Return sizes in ink map pixels as the network learns them."""
+    return torch.log(size_px / _SIZE_UNIT)
+
+
+def decode_maps(maps: Tensor, threshold: float) -> Tensor:
+    """Return the peaks of one page's maps (5, h, w) as rows (K, 5): x0, y0, x1, y1, score.
+
+    Boxes are in ink map pixels.  A peak is a cell that is the highest of the 3×3 around it with a
+    score (heat, 0 to 1) of at least `threshold`.
+    """
+    heat = maps[0].float().sigmoid()[None, None]
+    peak = (heat == F.max_pool2d(heat, 3, stride=1, padding=1)) & (heat >= threshold)
+    rows, columns = torch.nonzero(peak[0, 0], as_tuple=True)
+    at = maps[:, rows, columns].float()  # (5, K)
+    width, height = (at[1:3].clamp(-3.0, 3.0).exp() * _SIZE_UNIT).unbind(0)
+    x = (columns + 0.5 + at[3].clamp(-1, 1)) * STRIDE
+    y = (rows + 0.5 + at[4].clamp(-1, 1)) * STRIDE
+    score = heat[0, 0, rows, columns]
+    return torch.stack([x - width / 2, y - height / 2, x + width / 2, y + height / 2, score], dim=1)

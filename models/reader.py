@@ -1,0 +1,142 @@
+"""The networks as the rest of the house knows them: uint8 arrays in, detections and readings out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from models.checkpoint import file_sha256, load_checkpoint, load_weights
+from models.classifier import REJECT, ClassifierConfig, DigitClassifier
+from models.detector import DetectorConfig, DigitDetector
+from models.scale import estimate_scale
+from models.tiles import detect_boxes
+from pipeline.errors import MissingError
+from pipeline.ink import ink_map
+from pipeline.page import Box, Detection, PageDetections, Reading
+
+# peaks below this are noise; the classifier decides about the doubtful ones above it
+SCORE_BAR = 0.25
+# a crop counts as a digit where score × (1 − P(reject)) reaches this: either alone is worse
+ACCEPT_BAR = 0.30
+_BATCH = 256
+_RUNNERS_UP = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Detector:
+    """The loaded detector; `sha256` names its checkpoint."""
+
+    network: DigitDetector
+    device: torch.device
+    sha256: str
+
+    def detect(self, grey: npt.NDArray[np.uint8]) -> PageDetections:
+        """Return the digits of a page, uint8 (H, W), best first; boxes in page pixels."""
+        scale = estimate_scale(self.network, grey, self.device)
+        ink = ink_map(grey, scale)
+        found = detect_boxes(self.network, ink, SCORE_BAR, self.device)
+        # what the ink map was really multiplied by, which rounding to whole pixels changed a little
+        factors = np.array([ink.shape[1] / grey.shape[1], ink.shape[0] / grey.shape[0]] * 2)
+        limits = np.array([grey.shape[1], grey.shape[0]] * 2, np.float64)
+        boxes = np.clip(found[:, :4] / factors, 0, limits)
+        detections = tuple(
+            Detection(Box(*(float(v) for v in box)), float(score))
+            for box, score in zip(boxes, found[:, 4], strict=True)
+            if box[2] > box[0] and box[3] > box[1]
+        )
+        return PageDetections(detections, scale)
+
+
+@dataclass(frozen=True, slots=True)
+class Classifier:
+    """The loaded classifier; `sha256` names its checkpoint."""
+
+    network: DigitClassifier
+    temperature: float
+    device: torch.device
+    sha256: str
+
+    def read(self, crops: npt.NDArray[np.uint8], scores: Sequence[float]) -> list[Reading]:
+        """Return the reading of each crop, uint8 (N, 40, 40).
+
+        `scores` are those of the crops' detections: a weak detection needs a surer reading to count
+        as a digit.
+        """
+        probabilities = self.probabilities(crops)
+        return [_reading(row, score) for row, score in zip(probabilities, scores, strict=True)]
+
+    def probabilities(self, crops: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Return calibrated class probabilities, float32 (N, 11): digits 0 to 9, then reject."""
+        answers = [np.zeros((0, REJECT + 1), np.float32)]
+        for start in range(0, len(crops), _BATCH):
+            batch = torch.from_numpy(crops[start : start + _BATCH])[:, None].to(self.device)
+            with torch.inference_mode():
+                logits = self.network(batch.float().div(255).contiguous(memory_format=torch.channels_last))
+                answers.append(torch.softmax(logits.float() / self.temperature, dim=1).cpu().numpy())
+        return np.concatenate(answers)
+
+
+def load_detector(file: Path, device: str = "auto") -> Detector:
+    """Return the detector of a checkpoint; MissingError if it or the device is not there."""
+    weights, metadata = load_checkpoint(file, "digit-detector")
+    network = DigitDetector(DetectorConfig(**_tuples(metadata.config)))
+    load_weights(network, weights, file)
+    place = pick_device(device)
+    _ready(network, place)
+    return Detector(network, place, file_sha256(file))
+
+
+def load_classifier(file: Path, device: str = "auto") -> Classifier:
+    """Return the classifier of a checkpoint; MissingError if it or the device is not there."""
+    weights, metadata = load_checkpoint(file, "digit-classifier")
+    network = DigitClassifier(ClassifierConfig(**_tuples(metadata.config)))
+    load_weights(network, weights, file)
+    place = pick_device(device)
+    _ready(network, place)
+    return Classifier(network, metadata.temperature, place, file_sha256(file))
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device of that name; "auto" is a GPU where there is one.  MissingError if it is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise MissingError(f"device {name!r} can't be used: {str(error).splitlines()[0]}") from error
+    return device
+
+
+def _reading(row: npt.NDArray[np.float32], score: float) -> Reading:
+    order = np.argsort(-row, kind="stable")
+    if score * (1 - row[REJECT]) < ACCEPT_BAR:
+        best = REJECT
+    else:
+        best = int(next(i for i in order if i != REJECT))
+    rest = [int(i) for i in order if i != best][:_RUNNERS_UP]
+    return Reading(
+        digit=None if best == REJECT else best,
+        confidence=float(row[best]),
+        runners_up=tuple((None if i == REJECT else i, float(row[i])) for i in rest),
+    )
+
+
+def _tuples(config: dict[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in config.items()}
+
+
+def _ready(network: nn.Module, device: torch.device) -> None:
+    """Make a network ready to read: each batch normalisation folded into its convolution (same answers, faster)."""
+    network.eval()
+    for module in network.modules():
+        if isinstance(module, nn.Sequential) and isinstance(module[0], nn.Conv2d) and isinstance(module[1], nn.BatchNorm2d):
+            module[0] = fuse_conv_bn_eval(module[0], module[1])
+            module[1] = nn.Identity()
+    network.requires_grad_(False).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]

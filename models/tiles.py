@@ -1,0 +1,66 @@
+"""Running the detector over an ink map of any size in tiles, so that memory is bounded."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torchvision.ops import nms
+
+from models.detector import MULTIPLE, DigitDetector, decode_maps
+
+_CORE_PX = 768  # detections count in the tile whose core holds their centre
+_HALO_PX = 64  # seen round the core: more than a digit is high
+_OVERLAP = 0.5  # of two boxes that share more than this (IoU) the weaker goes
+
+Boxes = npt.NDArray[np.float32]
+
+
+def detect_boxes(
+    network: DigitDetector, ink: npt.NDArray[np.uint8], threshold: float, device: torch.device
+) -> Boxes:
+    """Return the boxes of a page's digits as float32 (K, 5): x0, y0, x1, y1, score; best first.
+
+    `ink` is uint8 (h, w); boxes are in its pixels.  Tiles without any ink are left out.
+    """
+    found = [np.zeros((0, 5), np.float32)]
+    for x, y, width, height in _cores(ink):
+        tile = _cut(ink, x, y, width, height)
+        batch = torch.from_numpy(tile)[None, None].to(device).float() / 255
+        with torch.inference_mode():
+            maps = network(batch.contiguous(memory_format=torch.channels_last))[0]
+            boxes = decode_maps(maps, threshold).cpu().numpy()
+        centre_x, centre_y = (boxes[:, 0] + boxes[:, 2]) / 2, (boxes[:, 1] + boxes[:, 3]) / 2
+        inside = (
+            (centre_x >= _HALO_PX)
+            & (centre_x < _HALO_PX + width)
+            & (centre_y >= _HALO_PX)
+            & (centre_y < _HALO_PX + height)
+        )
+        boxes[:, :4] += np.array([x - _HALO_PX, y - _HALO_PX] * 2, np.float32)
+        found.append(boxes[inside])
+    boxes = np.concatenate(found)
+    kept = nms(torch.from_numpy(boxes[:, :4]), torch.from_numpy(boxes[:, 4]), _OVERLAP).numpy()
+    return np.asarray(boxes[kept], np.float32)
+
+
+def _cores(ink: npt.NDArray[np.uint8]) -> Iterator[tuple[int, int, int, int]]:
+    """Yield (x, y, width, height) of each core that has ink, row by row."""
+    height, width = ink.shape
+    for y in range(0, height, _CORE_PX):
+        for x in range(0, width, _CORE_PX):
+            core = ink[y : y + _CORE_PX, x : x + _CORE_PX]
+            if np.count_nonzero(core > 64) >= 8:
+                yield x, y, core.shape[1], core.shape[0]
+
+
+def _cut(ink: npt.NDArray[np.uint8], x: int, y: int, width: int, height: int) -> npt.NDArray[np.uint8]:
+    """Return a core with its halo, paper beyond the page, both sides multiples of 16."""
+    tile_height, tile_width = (
+        -(-(side + 2 * _HALO_PX) // MULTIPLE) * MULTIPLE for side in (height, width)
+    )
+    tile = np.zeros((tile_height, tile_width), np.uint8)
+    top, left = y - _HALO_PX, x - _HALO_PX
+    part = ink[max(top, 0) : top + tile_height, max(left, 0) : left + tile_width]
+    tile[max(-top, 0) : max(-top, 0) + part.shape[0], max(-left, 0) : max(-left, 0) + part.shape[1]] = part
+    return tile

@@ -1,0 +1,140 @@
+"""The crops that teach the classifier: digits and rejects of labelled pages, and digits of other collections."""
+
+import gzip
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torchvision.ops import box_iou
+
+from models.classifier import REJECT
+from models.detector import DigitDetector
+from models.tiles import detect_boxes
+from pipeline.crops import CROP_CONTEXT, CROP_SIZE_PX, cut_boxes
+from pipeline.errors import MissingError
+from pipeline.labels import LabelledPage
+from pipeline.page import Box
+
+# seen round every training crop, so that it can be turned and shifted
+MARGIN_PX = 12
+_SIDE_PX = CROP_SIZE_PX + 2 * MARGIN_PX
+_MNIST_DIGIT_PX = 20  # the longer side of a digit in MNIST's 28 × 28 pixels
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class TrainingCrops:
+    """Crops uint8 (N, 64, 64), ink is 255, and their classes int64 (N,): 0 to 9, or 10 for reject."""
+
+    crops: npt.NDArray[np.uint8]
+    classes: npt.NDArray[np.int64]
+
+
+def page_crops(
+    pages: Sequence[LabelledPage], detector: DigitDetector | None, rng: np.random.Generator
+) -> TrainingCrops:
+    """Return the labelled digits of pages, and as rejects what is known to be none.
+
+    Rejects are parts of ink on lines without digits, boxes that span two digits and, with a detector,
+    the boxes it drew where there is no digit; its boxes on labelled digits are taken as digits too,
+    since those are what the classifier will be given.
+    """
+    crops, classes = [np.zeros((0, _SIDE_PX, _SIDE_PX), np.uint8)], [np.zeros(0, np.int64)]
+    for page in pages:
+        boxes = [digit.box for digit in page.digits]
+        digits = [digit.digit for digit in page.digits]
+        rejects = _parts_without_digits(page, rng) + _between_digits(page, rng)
+        if detector is not None:
+            hits, hit_digits, misses = _detected(page, detector)
+            boxes, digits, rejects = boxes + hits, digits + hit_digits, rejects + misses
+        crops.append(cut_boxes(page.ink, boxes + rejects, MARGIN_PX))
+        classes.append(np.array(digits + [REJECT] * len(rejects), np.int64))
+    return TrainingCrops(np.concatenate(crops), np.concatenate(classes))
+
+
+def mnist_crops(folder: Path, part: str = "train") -> TrainingCrops:
+    """Return the digits of MNIST as crops; `part` is "train" (60,000) or "t10k" (10,000)."""
+    images = _idx(folder / f"{part}-images-idx3-ubyte.gz", 16).reshape(-1, 28, 28)
+    digits = _idx(folder / f"{part}-labels-idx1-ubyte.gz", 8).astype(np.int64)
+    side = round(28 * CROP_SIZE_PX / CROP_CONTEXT / _MNIST_DIGIT_PX)
+    crops = np.zeros((len(images), _SIDE_PX, _SIDE_PX), np.uint8)
+    for crop, image in zip(crops, images, strict=True):
+        rows, columns = np.flatnonzero(image.any(axis=1)), np.flatnonzero(image.any(axis=0))
+        grown = cv2.resize(image, (side, side), interpolation=cv2.INTER_LINEAR)
+        # centred by its box, as the crops of pages are, not by its mass
+        top = round(_SIDE_PX / 2 - (rows[0] + rows[-1] + 1) / 2 * side / 28)
+        left = round(_SIDE_PX / 2 - (columns[0] + columns[-1] + 1) / 2 * side / 28)
+        top, left = (min(max(v, 0), _SIDE_PX - side) for v in (top, left))
+        crop[top : top + side, left : left + side] = grown
+    return TrainingCrops(crops, digits)
+
+
+def together(parts: Sequence[TrainingCrops]) -> TrainingCrops:
+    """Return several sets as one."""
+    crops = np.concatenate([part.crops for part in parts])
+    return TrainingCrops(crops, np.concatenate([part.classes for part in parts]))
+
+
+def _idx(file: Path, header: int) -> npt.NDArray[np.uint8]:
+    if not file.exists():
+        raise MissingError(f"{file}: is missing; --mnist takes the folder of MNIST's four idx files")
+    with gzip.open(file) as opened:
+        return np.frombuffer(opened.read(), np.uint8, offset=header)
+
+
+def _parts_without_digits(page: LabelledPage, rng: np.random.Generator) -> list[Box]:
+    """Return some parts of ink on lines that are known to hold no digit."""
+    n, _, stats, _ = cv2.connectedComponentsWithStats((page.ink > 110).astype(np.uint8), connectivity=8)
+    boxes = [
+        Box(float(x), float(y), float(x + w), float(y + h))
+        for x, y, w, h, _ in stats[1:n]
+        if 8 <= h <= 70 and w <= 1.6 * h and page.known[y + h // 2, x + w // 2] == 2
+    ]
+    labelled = _array([digit.box for digit in page.digits])
+    apart = [box for box in boxes if not _overlaps(box, labelled, 0.1)]
+    few = rng.permutation(len(apart))[: 20 + len(page.digits)]
+    return [apart[i] for i in few]
+
+
+def _between_digits(page: LabelledPage, rng: np.random.Generator) -> list[Box]:
+    """Return boxes over the seam of two digits side by side: what a detector sometimes draws."""
+    seams = []
+    for a, b in zip(page.digits, page.digits[1:], strict=False):
+        near = 0 <= b.box.x0 - a.box.x1 < 0.5 * a.box.height and abs(a.box.y0 - b.box.y0) < 0.5 * a.box.height
+        if near and rng.random() < 0.25:
+            (ax, ay), (bx, by) = a.box.centre, b.box.centre
+            seams.append(Box(ax, min(a.box.y0, b.box.y0), max(bx, ax + 4), max(a.box.y1, b.box.y1)))
+    return seams
+
+
+def _detected(page: LabelledPage, detector: DigitDetector) -> tuple[list[Box], list[int], list[Box]]:
+    """Return the detector's boxes on labelled digits, those digits, and its boxes where no digit is."""
+    found = detect_boxes(detector, page.ink, 0.25, torch.device("cpu"))
+    boxes = [Box(*(float(v) for v in row[:4])) for row in found]
+    labelled = _array([digit.box for digit in page.digits])
+    iou = box_iou(torch.from_numpy(_array(boxes)), torch.from_numpy(labelled)).numpy()
+    hits, digits, misses = [], [], []
+    for i, box in enumerate(boxes):
+        x, y = (int(v) for v in box.centre)
+        best = float(iou[i].max(initial=0.0))
+        inside = 0 <= y < page.known.shape[0] and 0 <= x < page.known.shape[1]
+        if best > 0.6:
+            hits.append(box)
+            digits.append(page.digits[int(iou[i].argmax())].digit)
+        elif best < 0.2 and inside and page.known[y, x] == 2:
+            misses.append(box)
+    return hits, digits, misses
+
+
+def _array(boxes: Sequence[Box]) -> npt.NDArray[np.float32]:
+    return np.array([(b.x0, b.y0, b.x1, b.y1) for b in boxes], np.float32).reshape(-1, 4)
+
+
+def _overlaps(box: Box, others: npt.NDArray[np.float32], share: float) -> bool:
+    width = np.minimum(others[:, 2], box.x1) - np.maximum(others[:, 0], box.x0)
+    height = np.minimum(others[:, 3], box.y1) - np.maximum(others[:, 1], box.y0)
+    shared = width.clip(0) * height.clip(0)
+    return bool((shared > share * box.width * box.height).any())

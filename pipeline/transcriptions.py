@@ -1,0 +1,106 @@
+"""Reading transcriptions: the lines of a page from ALTO 4 or PAGE XML."""
+
+import re
+import xml.etree.ElementTree as ET
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.errors import SourceError
+
+# a line that is all number; transcribers write the column rule of a fee as |
+_NUMBER_LINE = re.compile(r"[\d\s.,|]*\d[\d\s.,|]*")
+# what stands for a word that nobody could read
+_UNREAD = re.compile(r"X{2,}|\?{2,}|\[\.*\]|…")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".jp2")
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Line:
+    """One line of a transcription.
+
+    `polygon` is float32 (P, 2) and `baseline` float32 (B, 2), B may be 0; both xy in page pixels.
+    """
+
+    polygon: npt.NDArray[np.float32]
+    baseline: npt.NDArray[np.float32]
+    text: str
+
+    @property
+    def digits(self) -> str:
+        """The digits of the text, in order."""
+        return "".join(character for character in self.text if character in "0123456789")
+
+    @property
+    def is_number(self) -> bool:
+        """Whether the line is all number."""
+        return _NUMBER_LINE.fullmatch(self.text.strip()) is not None
+
+    @property
+    def is_unread(self) -> bool:
+        """Whether part of the line was not transcribed."""
+        return _UNREAD.search(self.text) is not None
+
+
+def find_transcribed(folder: Path) -> list[tuple[Path, Path]]:
+    """Return (image, transcription) for every XML below a folder (or the one given) with its image beside it."""
+    files = [folder] if folder.is_file() else sorted(folder.rglob("*.xml"))
+    pairs = []
+    for file in files:
+        images = (file.with_suffix(suffix) for suffix in IMAGE_SUFFIXES)
+        image = next((image for image in images if image.exists()), None)
+        if image is not None:
+            pairs.append((image, file))
+    return pairs
+
+
+def read_lines(file: Path) -> list[Line]:
+    """Return the lines of an ALTO 4 or PAGE file that have a polygon; SourceError if it is neither."""
+    try:
+        root = ET.parse(file).getroot()
+    except (ET.ParseError, OSError) as error:
+        raise SourceError(f"{file}: no transcription can be read: {error}") from error
+    kind = _local(root.tag).lower()
+    if kind not in ("alto", "pcgts"):
+        raise SourceError(f"{file}: is neither ALTO nor PAGE but <{_local(root.tag)}>")
+    read = _alto_line if kind == "alto" else _page_line
+    lines = (read(element) for element in root.iter() if _local(element.tag) == "TextLine")
+    return [line for line in lines if len(line.polygon) >= 3]
+
+
+def _alto_line(element: ET.Element) -> Line:
+    polygon, words = _points(None), []
+    for child in element:
+        if _local(child.tag) == "Shape":
+            shape = next((part for part in child if _local(part.tag) == "Polygon"), None)
+            polygon = _points(shape.get("POINTS") if shape is not None else None)
+        elif _local(child.tag) == "String":
+            words.append(child.get("CONTENT", ""))
+    if len(polygon) == 0 and element.get("HPOS") is not None:
+        x, y, w, h = (float(element.get(key, "0")) for key in ("HPOS", "VPOS", "WIDTH", "HEIGHT"))
+        polygon = np.array([(x, y), (x + w, y), (x + w, y + h), (x, y + h)], np.float32)
+    return Line(polygon, _points(element.get("BASELINE")), " ".join(words))
+
+
+def _page_line(element: ET.Element) -> Line:
+    polygon, baseline, text = _points(None), _points(None), ""
+    for child in element:
+        if _local(child.tag) == "Coords":
+            polygon = _points(child.get("points"))
+        elif _local(child.tag) == "Baseline":
+            baseline = _points(child.get("points"))
+        elif _local(child.tag) == "TextEquiv":
+            unicode = next((part for part in child if _local(part.tag) == "Unicode"), None)
+            text = (unicode.text if unicode is not None else None) or ""
+    return Line(polygon, baseline, text)
+
+
+def _local(tag: str) -> str:
+    return tag.rsplit("}", 1)[-1]
+
+
+def _points(text: str | None) -> npt.NDArray[np.float32]:
+    values = [float(value) for value in re.split(r"[\s,]+", (text or "").strip()) if value]
+    return np.array(list(zip(values[::2], values[1::2], strict=False)), np.float32).reshape(-1, 2)
