@@ -1,0 +1,111 @@
+"""The feeder: takes rows that are due from the ledger and publishes their ids; never too many at a time.
+
+It is outbox, sweeper and back-pressure in one.  A message that is lost only waits for its queue lease.
+Suspects (pages that were in hand when a process died) are published alone: nothing else is in flight
+from before one is published until it is through.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from sqlalchemy import Engine
+
+from pipeline import ledger
+from pipeline.errors import StorageError
+from pipeline.ledger import Due
+from workers.in_hand import InHand
+from workers.trouble import Trouble
+
+log = logging.getLogger(__name__)
+
+BUSY_S = 0.05  # between two looks while something is in flight
+IDLE_S = 0.5
+EXPIRE_EVERY_S = 5.0
+SUSPECT_EVERY_S = 5.0  # how often to look for a suspect whose back-off is over
+
+
+class Feeder:
+    """Publishes what is due; `step` is one look at the ledger, `run` looks until told to stop.
+
+    `publish` sends one message.  At most `limit` rows are in flight.
+    """
+
+    def __init__(
+        self,
+        db: Engine,
+        publish: Callable[[Due], None],
+        *,
+        limit: int,
+        queue_lease_s: float,
+        max_deaths: int,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._db = db
+        self._publish = publish
+        self._limit = limit
+        self._queue_lease_s = queue_lease_s
+        self._max_deaths = max_deaths
+        self._clock = clock
+        self._alone: Due | None = None  # the suspect whose turn it is
+        self._alone_published = False
+        self._expire_at = 0.0
+        self._suspect_at = 0.0
+
+    def step(self) -> bool:
+        """Publish what may be published now; True if anything is in flight after it.
+
+        Raises StorageError where the ledger can't be reached.
+        """
+        now = self._clock()
+        if now >= self._expire_at:
+            self._expire_at = now + EXPIRE_EVERY_S
+            if ledger.expire(self._db, now=now, max_deaths=self._max_deaths):
+                log.warning("pages whose lease ran out are tried again alone")
+        n = ledger.n_in_flight(self._db, now=now)
+        if self._alone is not None and self._alone_waits(n):
+            return True
+        if now >= self._suspect_at:
+            self._suspect_at = now + SUSPECT_EVERY_S
+            if self._take_suspect(now, eager=False):
+                return True
+        due = self._take_due(now, self._limit - n)
+        if not due and n == 0:  # nothing else is left
+            return self._take_suspect(now, eager=True)
+        for row in due:
+            self._publish(row)
+        return n + len(due) > 0
+
+    def _alone_waits(self, n: int) -> bool:
+        """Serve the suspect; True while nothing else may be published.  It is one of the `n` in flight."""
+        if self._alone is not None and not self._alone_published and n <= 1:
+            self._alone_published = True
+            log.info("page %d is tried alone", self._alone.ledger_id)
+            self._publish(self._alone)
+        elif n == 0:
+            self._alone = None
+        return self._alone is not None
+
+    def _take_suspect(self, now: float, *, eager: bool) -> bool:
+        self._alone = ledger.take_suspect(self._db, now=now, lease_s=self._queue_lease_s, eager=eager)
+        self._alone_published = False
+        return self._alone is not None
+
+    def _take_due(self, now: float, room: int) -> list[Due]:
+        if room <= 0:
+            return []
+        return ledger.take_due(self._db, now=now, limit=room, lease_s=self._queue_lease_s)
+
+    def run(self, stop: threading.Event, in_hand: InHand, trouble: Trouble) -> None:
+        """Look until `stop`, paying back what the process owes and pausing while there is trouble."""
+        while not stop.is_set():
+            pause_s = trouble.pause_s()
+            if not pause_s:
+                try:
+                    in_hand.pay_back(self._db)
+                    pause_s = BUSY_S if self.step() else IDLE_S
+                except StorageError as error:
+                    trouble.note(error)
+                    continue
+            stop.wait(pause_s)

@@ -1,0 +1,51 @@
+"""The networks of this process: each loads once, when the first page needs it, under a lock."""
+
+import threading
+from typing import TYPE_CHECKING
+
+from pipeline.errors import SourceError
+from pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from models.reader import Classifier, Detector
+
+
+class Networks:
+    """Loads the networks that the settings name, and gives them to pages of their own run only."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._detector: Detector | None = None
+        self._classifier: Classifier | None = None
+
+    def detector(self, sha256: str | None = None) -> "Detector":
+        """Return the detector, which must have the hash that the page's run names.
+
+        Raises MissingError where the weights can't be loaded, SourceError where they are others.
+        """
+        with self._lock:
+            if self._detector is None:
+                from models.reader import load_detector  # torch takes seconds to import
+
+                self._detector = load_detector(self._settings.detector, self._settings.device)
+            _must_match("detector", self._detector.sha256, sha256)
+            return self._detector
+
+    def classifier(self, sha256: str | None = None) -> "Classifier":
+        """Return the classifier; as `detector`."""
+        with self._lock:
+            if self._classifier is None:
+                from models.reader import load_classifier
+
+                self._classifier = load_classifier(self._settings.classifier, self._settings.device)
+            _must_match("classifier", self._classifier.sha256, sha256)
+            return self._classifier
+
+
+def _must_match(kind: str, have: str, wanted: str | None) -> None:
+    if wanted is not None and wanted != have:
+        raise SourceError(
+            f"the page was registered for the {kind} {wanted[:12]}, and the weights here are {have[:12]}:"
+            " give the old weights, or `archive ingest --again` to read it with these"
+        )

@@ -1,0 +1,158 @@
+"""What the two tasks do with a page in hand: detect draws boxes and cuts crops, classify reads them.
+
+A stage ends in one transaction of the ledger, and says whether the page was still ours.  Only work
+that a page can hang in runs under its clock: not loading a network, nor waiting for the database.
+"""
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from sqlalchemy import Engine
+
+from pipeline import ledger
+from pipeline.crops import cut_crops, pack_crops, unpack_crops
+from pipeline.errors import SourceError, SourceGoneError, StorageError
+from pipeline.ledger import Claim
+from pipeline.numbers import group_numbers
+from pipeline.page import PageDetections
+from pipeline.settings import Settings
+from pipeline.sources import read_page
+from pipeline.storage import Files
+from workers.in_hand import InHand
+from workers.networks import Networks
+from workers.whereabouts import where_is
+
+log = logging.getLogger(__name__)
+
+# a page larger than this is worked on by itself: a few at a time would take all the memory
+LARGE_PIXELS = 40_000_000
+
+Grey = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """All that a stage works with, one a process."""
+
+    db: Engine
+    files: Files
+    networks: Networks
+    settings: Settings
+    in_hand: InHand
+    lease_s: float
+    large: threading.Lock = field(default_factory=threading.Lock)
+
+
+def detect(bench: Bench, claim: Claim) -> bool:
+    """Find the digits of a page, keep their crops as one blob; True if the page is ours and detected now.
+
+    Raises SourceError where the page can't be read, MissingError without weights, StorageError.
+    """
+    detector = bench.networks.detector(claim.detector_sha256)
+    with _page(bench, claim) as grey:
+        height, width = grey.shape
+        found = detector.detect(grey)
+        crops = pack_crops(cut_crops(grey, found)) if found.detections else None
+    # the token in its name: a late worker's blob can never take the place of the one that counts
+    blob = f"crops/{claim.ledger_id}-{claim.token}.npz" if crops is not None else None
+    if crops is not None and blob is not None:
+        bench.files.put(blob, crops)
+    ours = False
+    try:
+        ours = ledger.finish_detect(
+            bench.db,
+            claim,
+            found,
+            width=width,
+            height=height,
+            blob=blob,
+            now=time.time(),
+            lease_s=bench.lease_s,
+        )
+    finally:
+        if not ours:
+            _delete(bench, blob)
+    return ours
+
+
+def classify(bench: Bench, claim: Claim) -> bool:
+    """Read the digits of a detected page and make numbers of them; True if the page is ours and done now.
+
+    Raises as `detect`.
+    """
+    found = claim.found or PageDetections((), 1.0)
+    classifier = bench.networks.classifier(claim.classifier_sha256)
+    crops = _crops(bench, claim, found)
+    with bench.in_hand.clock(claim):
+        readings = classifier.read(crops, [detection.score for detection in found.detections])
+        numbers = group_numbers(found.detections, readings)
+    ours = ledger.finish_classify(bench.db, claim, readings, numbers, now=time.time())
+    if ours:
+        _delete(bench, claim.blob)
+    return ours
+
+
+def _crops(bench: Bench, claim: Claim, found: PageDetections) -> Grey:
+    """Return the page's crops: of its blob, or cut again where that is gone or damaged."""
+    if claim.blob is not None:
+        try:
+            crops = unpack_crops(bench.files.get(claim.blob))
+            if len(crops) == len(found.detections):
+                return crops
+            log.warning("page %d: its blob has %d crops, cut again", claim.ledger_id, len(crops))
+        except (FileNotFoundError, ValueError) as error:
+            log.warning("page %d: crops are cut again (%s)", claim.ledger_id, error)
+    if not found.detections:
+        return cut_crops(np.zeros((1, 1), np.uint8), found)
+    with _page(bench, claim) as grey:
+        return cut_crops(grey, found)
+
+
+@contextmanager
+def _page(bench: Bench, claim: Claim) -> Iterator[Grey]:
+    """Open the claim's page, grey uint8 (H, W), and run its clock while it is worked on.
+
+    It is first read as a page of ordinary size, which a large one is refused for from its header;
+    then it waits until no other large page is in hand.
+    """
+    path = where_is(claim.source)
+    limit = bench.settings.max_pixels
+    try:
+        with bench.in_hand.clock(claim):
+            grey = _read(bench, claim, path, min(limit, LARGE_PIXELS))
+    except SourceGoneError:
+        raise
+    except SourceError:
+        if limit <= LARGE_PIXELS:
+            raise
+    else:
+        with bench.in_hand.clock(claim):
+            yield grey
+        return
+    with bench.large, bench.in_hand.clock(claim):
+        yield _read(bench, claim, path, limit)
+
+
+def _read(bench: Bench, claim: Claim, path: Path, max_pixels: int) -> Grey:
+    source = claim.source
+    render_dpi = int(json.loads(claim.settings).get("render_dpi", bench.settings.render_dpi))
+    return read_page(
+        path, source.format, source.member, source.frame, max_pixels=max_pixels, render_dpi=render_dpi
+    )
+
+
+def _delete(bench: Bench, blob: str | None) -> None:
+    if blob is None:
+        return
+    try:
+        bench.files.delete(blob)
+    except StorageError as error:  # a blob too many harms nobody, and the engine sweeps when it starts
+        log.warning("%s stays: %s", blob, error)

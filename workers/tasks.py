@@ -1,0 +1,94 @@
+"""The Celery tasks: each takes a page's ledger id, and what it did is in the ledger."""
+
+import logging
+import time
+from collections.abc import Callable
+
+from celery import Celery  # type: ignore[import-untyped]
+
+from pipeline import ledger
+from pipeline.errors import MissingError, SourceError, StorageError
+from pipeline.ledger import Claim
+from workers import stages
+from workers.app import CLASSIFY, DETECT
+from workers.stages import Bench
+from workers.trouble import Trouble
+
+log = logging.getLogger(__name__)
+
+Stage = Callable[[Bench, Claim], bool]
+
+
+def add_tasks(app: Celery, bench: Bench, trouble: Trouble) -> None:
+    """Give the application its two tasks, which work on `bench` and report what isn't a page's fault."""
+
+    @app.task(name=DETECT)  # type: ignore[untyped-decorator]
+    def detect(ledger_id: int) -> None:
+        if work_on(bench, trouble, ledger_id, ledger.WAITING, stages.detect):
+            classify.apply_async((ledger_id,))
+
+    @app.task(name=CLASSIFY)  # type: ignore[untyped-decorator]
+    def classify(ledger_id: int) -> None:
+        work_on(bench, trouble, ledger_id, ledger.DETECTED, stages.classify)
+
+
+def work_on(bench: Bench, trouble: Trouble, ledger_id: int, state: str, stage: Stage) -> bool:
+    """Take the page, if it is in `state` and nobody has it, through `stage`; True if it went on.
+
+    What is the page's fault sets it aside with the reason.  What is not (storage, weights) gives it
+    back without blame and goes to `trouble`, which slows the feeder down or ends the process.
+    """
+    claim = _take(bench, trouble, ledger_id, state)
+    if claim is None:
+        return False
+    try:
+        ours = stage(bench, claim)
+        trouble.over()
+        return ours
+    except (StorageError, MissingError) as error:
+        bench.in_hand.owe(claim)
+        trouble.note(error)
+    except Exception as error:
+        _set_aside(bench, trouble, claim, _reason(claim, error))
+    finally:
+        bench.in_hand.drop(claim)
+    return False
+
+
+def _take(bench: Bench, trouble: Trouble, ledger_id: int, state: str) -> Claim | None:
+    """Claim the page; while storage is away the message waits here, for else it would be lost."""
+    while True:
+        try:
+            return bench.in_hand.take(
+                lambda: ledger.claim(bench.db, ledger_id, state=state, now=time.time(), lease_s=bench.lease_s)
+            )
+        except StorageError as error:
+            trouble.note(error)
+            if trouble.fatal():
+                return None
+            time.sleep(trouble.pause_s())
+
+
+def _set_aside(bench: Bench, trouble: Trouble, claim: Claim, reason: str) -> None:
+    log.warning("page %d is set aside: %s", claim.ledger_id, reason)
+    try:
+        ledger.set_aside(bench.db, claim, reason, now=time.time())
+    except StorageError as error:
+        bench.in_hand.owe(claim)
+        trouble.note(error)
+
+
+def _reason(claim: Claim, error: Exception) -> str:
+    if isinstance(error, SourceError):
+        return str(error)
+    if _is_out_of_memory(error):
+        return "needs more memory than there is"
+    log.error("page %d met a bug", claim.ledger_id, exc_info=error)
+    first = str(error).strip().partition("\n")[0]
+    return f"bug: {type(error).__name__}: {first}"
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Tell lack of memory in whatever way NumPy, torch and OpenCV put it."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or "out of memory" in text or "allocate memory" in text

@@ -1,0 +1,235 @@
+"""The command's side of the embedded engine: start it, start it again when it dies, stop it.
+
+A page that crashes the engine costs a restart, not the command.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from sqlalchemy import Engine as Database
+from sqlalchemy import func, select
+
+from pipeline import errors, ledger, tables
+from pipeline.database import OwnerLock, reading
+from pipeline.errors import ArchiveError, MissingError, StorageError
+from pipeline.ledger import Counts
+from pipeline.settings import Settings
+from workers.leaving import LEFT_BUG, LEFT_HUNG
+
+FIRST_DELAY_S = 0.2
+LONGEST_DELAY_S = 5.0
+MAX_VAIN_STARTS = 5
+STOP_GRACE_S = 12.0  # a little longer than what the engine gives the pages in hand
+POLL_EVERY_S = 0.5
+TAIL_LINES = 12
+
+News = Callable[[str], None]
+
+
+class Engine:
+    """The engine as a child process; `start`, then `poll` now and then, and `stop` or `kill`.
+
+    `lock_fd` is the owner's lock, which the child keeps as long as it lives.  `on_news` gets a line
+    for people whenever the engine died and was started again.
+    """
+
+    def __init__(
+        self,
+        db: Database,
+        settings: Settings,
+        *,
+        lock_fd: int | None = None,
+        on_news: News = lambda line: None,
+    ) -> None:
+        self.log = log_path(settings)
+        self._db = db
+        self._settings = settings
+        self._lock_fd = lock_fd
+        self._on_news = on_news
+        self._process: subprocess.Popen[bytes] | None = None
+        self._start_at: float | None = None
+        self._delay_s = FIRST_DELAY_S
+        self._n_vain = 0
+        self._ledger_seen: object = None
+
+    @property
+    def pid(self) -> int | None:
+        """The child's process id; None while there is none."""
+        return self._process.pid if self._process else None
+
+    def start(self) -> None:
+        """Start the child with a log of its own; the log of the start before is kept beside it."""
+        with contextlib.suppress(FileNotFoundError):
+            self.log.replace(self.log.with_suffix(".log.1"))
+        self._spawn()
+
+    def poll(self) -> None:
+        """Look whether the child lives, and start it again if it died.
+
+        Raises MissingError (weights; or it dies again and again, with the end of its log) and
+        StorageError where the engine left because of them.
+        """
+        if self._process is not None and self._process.poll() is not None:
+            self._died(self._process)
+        elif self._process is None and self._start_at is not None and time.monotonic() >= self._start_at:
+            self._spawn()
+
+    def stop(self, grace_s: float = STOP_GRACE_S) -> None:
+        """Let the child finish the pages in hand, and make it leave when `grace_s` are over."""
+        self._start_at = None
+        for wait_s in (grace_s, 2.0):
+            if self._process is None:
+                return
+            self._process.send_signal(signal.SIGTERM)  # the second one: leave at once
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(wait_s)
+                self._forget()
+        self.kill()
+
+    def kill(self) -> None:
+        """End the child at once; what it had in hand is voided by the next engine."""
+        self._start_at = None
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._forget()
+
+    def _spawn(self) -> None:
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        # one thread of arithmetic for each core, shared out between the pages worked on at a time
+        n_cores = len(os.sched_getaffinity(0))
+        n_pages = self._settings.threads or min(4, n_cores)
+        environment = {"OMP_NUM_THREADS": str(max(1, n_cores // n_pages)), **os.environ}
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                # -P: a folder of the user's called `workers` must not be taken for ours
+                [sys.executable, "-P", "-m", "workers.engine"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=environment,
+                pass_fds=[] if self._lock_fd is None else [self._lock_fd],
+                start_new_session=True,  # Ctrl-C in the terminal is for the command, which then stops the engine
+            )
+        self._start_at = None
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # dead already: the next poll says so
+            self._process.stdin.write(self._settings.model_dump_json().encode() + b"\n")
+            self._process.stdin.flush()
+
+    def _died(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdout is not None
+        words = process.stdout.read().decode(errors="replace").strip()
+        code = process.returncode
+        self._forget()
+        trouble = _ERRORS.get(code)
+        if trouble is not None:
+            raise trouble(words or f"the engine left with exit code {code}; see {self.log}")
+        seen = _movement(self._db)
+        self._n_vain = self._n_vain + 1 if seen == self._ledger_seen else 1
+        self._delay_s = min(2 * self._delay_s, LONGEST_DELAY_S) if self._n_vain > 1 else FIRST_DELAY_S
+        self._ledger_seen = seen
+        why = _cause(code, words)
+        if self._n_vain >= MAX_VAIN_STARTS:
+            raise MissingError(
+                f"the engine {why}, {MAX_VAIN_STARTS} times without moving a page; its log {self.log} ends: {self.tail()}"
+            )
+        self._start_at = time.monotonic() + self._delay_s
+        self._on_news(
+            f"the engine {why} and is started again; the pages it had in hand are tried again one by one"
+        )
+
+    def tail(self) -> str:
+        """Return the last lines of the log on one line."""
+        try:
+            lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError as error:
+            return f"(no log: {error})"
+        return " | ".join(line.strip() for line in lines[-TAIL_LINES:])
+
+    def _forget(self) -> None:
+        process, self._process = self._process, None
+        for pipe in (process.stdin, process.stdout) if process else ():
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
+
+
+_ERRORS: dict[int, type[ArchiveError]] = {
+    kind.exit_code: kind for kind in (MissingError, StorageError, errors.SettingsError)
+}
+
+
+def _cause(code: int, words: str) -> str:
+    if code == LEFT_HUNG:
+        return f"left ({words})"
+    if code < 0:
+        with contextlib.suppress(ValueError):
+            return f"died ({signal.Signals(-code).name})"
+        return f"died (signal {-code})"
+    if code == LEFT_BUG and words:
+        return f"died ({words})"
+    return f"died (exit code {code})"
+
+
+def _movement(db: Database) -> object:
+    """Return what changes whenever a page gets anywhere: also when it is blamed."""
+    row = tables.ledger.c
+    query = select(row.state, row.suspect, func.count(), func.sum(row.attempts)).group_by(
+        row.state, row.suspect
+    )
+    with reading(db) as conn:
+        return sorted(tuple(found) for found in conn.execute(query))
+
+
+def log_path(settings: Settings) -> Path:
+    """Return where the engine's log is: with the files where they are a folder, else in the temporary one."""
+    if "://" in settings.files:
+        return Path(tempfile.gettempdir()) / f"archive-engine-{os.getuid()}.log"
+    return Path(settings.files) / "engine.log"
+
+
+def run_until_done(
+    db: Database,
+    settings: Settings,
+    *,
+    on_progress: Callable[[Counts], None],
+    should_stop: Callable[[], bool] = lambda: False,
+    registered: Callable[[], bool] = lambda: True,
+    on_news: News = lambda line: None,
+    lock: OwnerLock | None = None,
+) -> Counts:
+    """Run the engine until no page is left to do, and return the last counts.
+
+    `on_progress` gets the counts twice a second.  Ends early, after the pages in hand, when
+    `should_stop()`.  `registered()` tells that no more pages come.  `lock` is the owner's lock where
+    the caller holds it already.  The engine is started only when there is something to do.
+    Raises BusyError where another command is at work on the database, and as `Engine.poll`.
+    """
+    with contextlib.ExitStack() as stack:
+        if lock is None:
+            lock = stack.enter_context(OwnerLock(settings.database_url))
+        engine = Engine(db, settings, lock_fd=lock.fd, on_news=on_news)
+        started = False
+        try:
+            while True:
+                complete = registered()  # before the counts: what is registered after them is not missed
+                counts = ledger.counts(db)
+                on_progress(counts)
+                if should_stop() or (complete and not counts.n_open):
+                    return counts
+                if started:
+                    engine.poll()
+                elif counts.n_open:
+                    engine.start()
+                    started = True
+                time.sleep(POLL_EVERY_S)
+        finally:
+            engine.stop()
