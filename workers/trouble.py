@@ -48,7 +48,7 @@ class Trouble:
                 self._fatal = self._fatal or error
 
     def over(self) -> None:
-        """A page went through: all is well again."""
+        """Note that a page went through: all is well again."""
         with self._lock:
             self._since = None
             self._pause_s = FIRST_PAUSE_S

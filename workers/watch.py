@@ -116,7 +116,7 @@ class Engine:
                 stderr=log,
                 env=environment,
                 pass_fds=[] if self._lock_fd is None else [self._lock_fd],
-                start_new_session=True,  # Ctrl-C in the terminal is for the command, which then stops the engine
+                start_new_session=True,  # Ctrl-C in the terminal is for the command, which stops the engine
             )
         self._start_at = None
         assert self._process.stdin is not None
@@ -139,7 +139,8 @@ class Engine:
         why = _cause(code, words)
         if self._n_vain >= MAX_VAIN_STARTS:
             raise MissingError(
-                f"the engine {why}, {MAX_VAIN_STARTS} times without moving a page; its log {self.log} ends: {self.tail()}"
+                f"the engine {why}, {MAX_VAIN_STARTS} times without moving a page;"
+                f" its log {self.log} ends: {self.tail()}"
             )
         self._start_at = time.monotonic() + self._delay_s
         self._on_news(
