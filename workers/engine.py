@@ -148,7 +148,7 @@ class Embedded:
 
 
 def look_after(engine: Embedded, parent: int) -> tuple[int, str]:
-    """Watch over the engine until it is time to leave; `parent` is a descriptor that ends with the command."""
+    """Watch over the engine until it leaves; `parent` is a descriptor that ends with it."""
     deadline_s = engine.bench.in_hand.deadline_s
     rearm_at = 0.0
     while True:
