@@ -1,4 +1,7 @@
-"""Settings: options over environment over a TOML file over defaults; the one place that reads the environment."""
+"""Settings: options over environment over a TOML file over defaults.
+
+This is the one place that reads settings from the environment.
+"""
 
 import difflib
 import os
@@ -26,22 +29,20 @@ class Settings(BaseSettings):
 
     database_url: str = Field("sqlite:///archive.db", description="where the ledger and the numbers are")
     files_url: str = Field("", description="where crops are kept; empty: beside the database")
-    detector: Path = Field(WEIGHTS / "digit_detector.safetensors", description="weights of the detector")
+    detector: Path = Field(WEIGHTS / "digit_detector.safetensors", description="the detector's weights")
     classifier: Path = Field(
         WEIGHTS / "digit_classifier.safetensors", description="weights of the classifier"
     )
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
     max_pixels: int = Field(150_000_000, gt=0, description="a page with more pixels is refused")
-    render_dpi: int = Field(
-        300, ge=36, le=1200, description="how PDF pages that are no plain scan are rendered"
-    )
+    render_dpi: int = Field(300, ge=36, le=1200, description="for PDF pages that are no plain scan")
     page_deadline_s: float = Field(300.0, gt=0, description="a stage that takes longer on one page is hung")
     max_deaths: int = Field(3, ge=1, description="a page whose process dies this often, alone, is set aside")
     threads: int = Field(0, ge=0, description="pages worked on at a time; 0: one for each core, 4 at most")
 
     @property
     def files(self) -> str:
-        """Where crops are kept: `files_url`, or a folder beside the database (`archive.db` → `archive-files`)."""
+        """Where crops are kept: `files_url`, or beside the database (`archive.db` → `archive-files`)."""
         if self.files_url:
             return self.files_url
         scheme, _, place = self.database_url.partition(":///")

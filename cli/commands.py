@@ -1,0 +1,53 @@
+"""Every command: where it is, what it does in a line, and the variables its options can also come from.
+
+The table is what lets `archive --help` answer without importing a command, and lets a misspelt
+`ARCHIVE_…` variable be told from an option.  A test compares it to the commands themselves.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """Where a command is (`module:function`), its line in `archive --help`, its options as variables.
+
+    `variables` leave out `ARCHIVE_<COMMAND>_`; options that are settings have a variable of their own.
+    """
+
+    target: str
+    summary: str
+    variables: tuple[str, ...] = ()
+
+
+COMMANDS = {
+    "ingest": Command(
+        "cli.ingest:ingest",
+        "Read scans: files and folders, every page of them.",
+        ("AGAIN", "DRY_RUN", "JSON"),
+    ),
+    "status": Command("cli.status:status", "Show how far the archive is read.", ("JSON",)),
+    "query": Command(
+        "cli.query:query",
+        "Find numbers that were read.",
+        (
+            *("PREFIX", "PATTERN", "MIN", "MAX", "DOCUMENT", "PAGE", "CONFIDENCE", "DOUBTFUL"),
+            *("ORDER", "LIMIT", "JSON", "CSV"),
+        ),
+    ),
+    "show": Command("cli.show:show", "Draw a page with what was read in it.", ("OUTPUT", "JSON")),
+    "failed": Command(
+        "cli.failed:failed",
+        "List pages that could not be read, see why, try them again.",
+        ("LIST_JSON", "LIST_LIMIT", "SHOW_JSON", "RETRY_ALL", "RETRY_JSON"),
+    ),
+    "export": Command("cli.export:export", "Write what was read to a file.", ("DIGITS_OUTPUT",)),
+    "doctor": Command("cli.doctor:doctor", "Check what is needed, and say how to mend it.", ("JSON",)),
+    "labels": Command("cli.labels:labels", "Make labelled digits from transcriptions."),
+    "train": Command("cli.train:train", "Train a network."),
+}
+
+VARIABLES = frozenset(
+    f"ARCHIVE_{name.upper()}_{variable}"
+    for name, command in COMMANDS.items()
+    for variable in command.variables
+)

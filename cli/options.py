@@ -1,0 +1,142 @@
+"""Options that every command takes, before its name or after it, and the settings they make."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from cli.commands import VARIABLES
+
+if TYPE_CHECKING:
+    from pipeline.settings import Settings
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+OPTIONS, CONFIG, VERBOSE = "archive.options", "archive.config", "archive.verbose"
+
+FILE = click.Path(path_type=Path)
+
+
+def common_options(command: Decorated) -> Decorated:
+    """Add --database, --files, --config and -v to a command or to the group of them."""
+    for add in (_verbose, _config, _files, _database):  # the last one added is shown first
+        command = add(command)
+    return command
+
+
+def reading_options(command: Decorated) -> Decorated:
+    """Add the settings that say how pages are read."""
+    for add in reversed((_max_pixels, _dpi, _threads, _device, _detector, _classifier, _deadline, _deaths)):
+        command = add(command)
+    return command
+
+
+def json_option(command: Decorated) -> Decorated:
+    """Add --json."""
+    return click.option("--json", is_flag=True, help="Print JSON, with its schema_version.")(command)
+
+
+def settings_of(ctx: click.Context) -> "Settings":
+    """Return the settings in force for this command; SettingsError for one that is wrong or unknown."""
+    # here and not at the top: --help must not wait for pydantic
+    from pipeline.settings import load_settings
+
+    level = logging.INFO if is_verbose(ctx) else logging.WARNING
+    logging.basicConfig(level=level, format="archive: %(message)s")
+    return load_settings(ctx.meta.get(OPTIONS, {}), ctx.meta.get(CONFIG), VARIABLES)
+
+
+def is_verbose(ctx: click.Context) -> bool:
+    """Say whether -v was given."""
+    return bool(ctx.meta.get(VERBOSE))
+
+
+# A context's meta is shared by the group and its commands, and the command's own options are
+# parsed last: so what stands after the command's name wins over what stands before it.
+
+
+def _keep_setting(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+    if value is not None:
+        ctx.meta.setdefault(OPTIONS, {})[param.name] = value
+
+
+def _keep_config(ctx: click.Context, param: click.Parameter, value: Path | None) -> None:
+    if value is not None:
+        ctx.meta[CONFIG] = value
+
+
+def _keep_verbose(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value:
+        ctx.meta[VERBOSE] = True
+
+
+def _setting(
+    flag: str, field: str, metavar: str, kind: click.ParamType[Any] | type, text: str
+) -> Callable[[Decorated], Decorated]:
+    return click.option(
+        flag,
+        field,
+        type=kind,
+        metavar=metavar,
+        expose_value=False,
+        allow_from_autoenv=False,  # a setting's variable is read with the settings
+        callback=_keep_setting,
+        help=text,
+    )
+
+
+_database = _setting(
+    "--database", "database_url", "URL", str, "The database: a file, or postgresql://…  [default: archive.db]"
+)
+_files = _setting("--files", "files_url", "URL", str, "Where crops are kept.  [default: beside the database]")
+_config = click.option(
+    "--config",
+    type=FILE,
+    metavar="FILE",
+    expose_value=False,
+    allow_from_autoenv=False,  # ARCHIVE_CONFIG is read with the settings
+    callback=_keep_config,
+    help="Settings in a TOML file.  [default: archive.toml if any]",
+)
+_verbose = click.option(
+    "-v",
+    "--verbose",
+    is_flag=True,
+    envvar="ARCHIVE_VERBOSE",
+    allow_from_autoenv=False,
+    expose_value=False,
+    callback=_keep_verbose,
+    help="Say more; show the traceback of an error.",
+)
+_max_pixels = _setting(
+    "--max-pixels", "max_pixels", "N", click.IntRange(1), "Refuse larger pages.  [default: 150000000]"
+)
+_dpi = _setting(
+    "--render-dpi",
+    "render_dpi",
+    "DPI",
+    click.IntRange(36, 1200),
+    "For PDF pages that are no plain scan.  [default: 300]",
+)
+_threads = _setting(
+    "--threads", "threads", "N", click.IntRange(0), "Pages at a time.  [default: one a core, 4 at most]"
+)
+_device = _setting("--device", "device", "NAME", str, "auto, cpu, cuda or cuda:N.  [default: auto]")
+_detector = _setting("--detector", "detector", "FILE", FILE, "Other weights to find digits with.")
+_classifier = _setting("--classifier", "classifier", "FILE", FILE, "Other weights to read digits with.")
+_deadline = _setting(
+    "--page-deadline",
+    "page_deadline_s",
+    "SECONDS",
+    click.FloatRange(0, min_open=True),
+    "A page that takes longer is set aside.  [default: 300]",
+)
+_deaths = _setting(
+    "--max-deaths",
+    "max_deaths",
+    "N",
+    click.IntRange(1),
+    "Tries for a page that crashes us.  [default: 3]",
+)

@@ -1,0 +1,65 @@
+"""`archive status`: how far the archive is read."""
+
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from cli.options import common_options, json_option, settings_of
+from cli.terminal import SCHEMA_VERSION, counted, print_json
+
+if TYPE_CHECKING:
+    from pipeline.queries import Status
+
+
+@click.command()
+@json_option
+@common_options
+@click.pass_context
+def status(ctx: click.Context, json: bool) -> None:
+    """Show how far the archive is read.
+
+    Pages by state, documents, digits and numbers, and how fast it goes.
+    A page waits, its digits are found, it is done; or it failed.
+
+    \b
+    Examples:
+      archive status
+      archive --database room7.db status
+      watch -n 5 archive status
+      archive status --json
+    """
+    from pipeline import queries
+    from pipeline.database import open_database, reading
+
+    db = open_database(settings_of(ctx).database_url, create=False)
+    with reading(db) as conn:
+        found = queries.status(conn, now=time.time())
+    if json:
+        print_json({"schema_version": SCHEMA_VERSION, **asdict(found)})
+    else:
+        _print(found)
+
+
+def _print(found: "Status") -> None:
+    lines = [
+        ("documents", found.n_documents, _failed_documents(found.n_failed_documents)),
+        ("pages", found.n_pages, ""),
+        ("  waiting", found.n_waiting, "" if not found.n_waiting else "`archive ingest` reads on"),
+        ("  found", found.n_detected, "" if not found.n_detected else "digits found, not yet read"),
+        ("  done", found.n_done, ""),
+        ("  failed", found.n_failed, "" if not found.n_failed else "`archive failed list` says why"),
+        ("digits", found.n_digits, ""),
+        ("numbers", found.n_numbers, ""),
+    ]
+    width = max(len(f"{count:,}") for _, count, _ in lines)
+    for name, count, remark in lines:
+        print(f"{name:<10} {count:>{width},}  {remark}".rstrip())
+    if found.n_finished_lately:
+        lately = counted(found.n_finished_lately, "page")
+        print(f"{'rate':<10} {found.pages_per_s:.2f} pages/s ({lately} in the last {found.lately_s:.0f} s)")
+
+
+def _failed_documents(n: int) -> str:
+    return f"{n:,} of them could not be read: `archive failed list`" if n else ""
