@@ -31,6 +31,7 @@ from workers.in_hand import InHand
 from workers.leaving import LEFT_BUG, LEFT_HUNG, LEFT_ORPHANED, LEFT_WELL
 from workers.networks import Networks
 from workers.stages import Bench
+from workers.sweep import sweep
 from workers.tasks import add_tasks
 from workers.trouble import Trouble
 
@@ -99,6 +100,7 @@ class Embedded:
         self.bench.networks.classifier()
         now = time.time()
         n = ledger.void_leases(self.bench.db, now=now, max_deaths=self._settings.max_deaths)
+        sweep(self.bench.db, self.bench.files)
         log.info("ready; %d leases of an engine before were void", n)
         self._threads = [
             threading.Thread(target=self._worker.start, name="worker", daemon=True),

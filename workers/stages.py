@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 
 # a page larger than this is worked on by itself: a few at a time would take all the memory
 LARGE_PIXELS = 40_000_000
+CROPS = "crops/"  # what the names of blobs begin with
 
 Grey = npt.NDArray[np.uint8]
 
@@ -62,7 +63,7 @@ def detect(bench: Bench, claim: Claim) -> bool:
         found = detector.detect(grey)
         crops = pack_crops(cut_crops(grey, found)) if found.detections else None
     # the token in its name: a late worker's blob can never take the place of the one that counts
-    blob = f"crops/{claim.ledger_id}-{claim.token}.npz" if crops is not None else None
+    blob = f"{CROPS}{claim.ledger_id}-{claim.token}.npz" if crops is not None else None
     if crops is not None and blob is not None:
         bench.files.put(blob, crops)
     ours = False

@@ -1,0 +1,355 @@
+"""Real processes that are killed, hang and crash: nothing is lost or done twice, only the guilty pay."""
+
+import json
+import os
+import random
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+import torch
+from PIL import Image, PngImagePlugin
+from sqlalchemy import Engine as Database
+from sqlalchemy import text
+
+from models.checkpoint import Metadata, file_sha256, save_checkpoint
+from models.classifier import ClassifierConfig, DigitClassifier
+from models.detector import DetectorConfig, DigitDetector
+from pipeline import catalogue, ledger, sources
+from pipeline.database import open_database, writing
+from pipeline.settings import Settings
+
+# The command in small: it runs the engine until nothing is left.
+COMMAND = """
+import json, sys
+from pipeline.database import open_database
+from pipeline.settings import Settings
+from workers.watch import run_until_done
+settings = Settings(**json.loads(sys.argv[1]))
+db = open_database(settings.database_url, create=False)
+run_until_done(db, settings, on_progress=lambda counts: None, on_news=lambda line: print(line, flush=True))
+"""
+
+# Makes Pillow's decoder crash, or hang with Python's lock held, on a PNG that says so.  Python imports it
+# at the start of every process of the test that has its folder on the path.
+MISCHIEF = """
+import ctypes
+from PIL import ImageFile
+load = ImageFile.ImageFile.load
+def mischief(self):
+    wish = self.info.get("mischief")
+    if wish == "crash":
+        ctypes.string_at(0)
+    if wish == "hold":
+        ctypes.PyDLL(None).sleep(3600)
+    return load(self)
+ImageFile.ImageFile.load = mischief
+"""
+
+
+class Yard:
+    """A folder of pages with their database, networks of random weights and whatever runs on them."""
+
+    def __init__(self, folder: Path, **settings: Any) -> None:
+        self.folder = folder
+        self.settings = Settings(
+            database_url=f"sqlite:///{folder}/archive.db",
+            detector=folder / "detector.safetensors",
+            classifier=folder / "classifier.safetensors",
+            device="cpu",
+            threads=2,
+            **settings,
+        )
+        _save_networks(self.settings)
+        self.db: Database = open_database(self.settings.database_url)
+        self._watch_ledger()
+        self.processes: list[subprocess.Popen[str]] = []
+
+    def _watch_ledger(self) -> None:
+        """Let the database itself keep a record of every claim and every end, in order."""
+        with writing(self.db) as conn:
+            conn.execute(text("CREATE TABLE record (seq INTEGER PRIMARY KEY, ledger_id INTEGER, event TEXT)"))
+            conn.execute(
+                text(
+                    "CREATE TRIGGER claimed AFTER UPDATE OF attempt_token ON ledger"
+                    " WHEN NEW.attempt_token IS NOT NULL AND OLD.attempt_token IS NULL"
+                    " BEGIN INSERT INTO record (ledger_id, event) VALUES (NEW.id, 'claimed'); END"
+                )
+            )
+            conn.execute(
+                text(
+                    "CREATE TRIGGER ended AFTER UPDATE OF state ON ledger"
+                    " WHEN NEW.state IN ('done', 'failed')"
+                    " BEGIN INSERT INTO record (ledger_id, event) VALUES (NEW.id, NEW.state); END"
+                )
+            )
+
+    def add(self, *paths: Path) -> None:
+        now = time.time()
+        with writing(self.db) as conn:
+            run = catalogue.current_run(
+                conn,
+                file_sha256(self.settings.detector),
+                file_sha256(self.settings.classifier),
+                json.dumps({"render_dpi": 300}),
+                new=False,
+                now=now,
+            )
+            for path in paths:
+                document = sources.probe(path, max_pixels=self.settings.max_pixels)
+                catalogue.add_document(conn, document, run, again=False, now=now)
+
+    def start(self, mischief: bool = False) -> subprocess.Popen[str]:
+        environment = dict(os.environ)
+        if mischief:
+            (self.folder / "site").mkdir(exist_ok=True)
+            (self.folder / "site" / "sitecustomize.py").write_text(MISCHIEF)
+            environment["PYTHONPATH"] = str(self.folder / "site")
+        process = subprocess.Popen(
+            [sys.executable, "-c", COMMAND, self.settings.model_dump_json()],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=environment,
+        )
+        self.processes.append(process)
+        return process
+
+    def finish(self, timeout_s: float = 120) -> str:
+        """Let the last command come to its end; return what it said."""
+        said, _ = self.processes[-1].communicate(timeout=timeout_s)
+        log = self.settings.files + "/engine.log"
+        assert self.processes[-1].returncode == 0, said + Path(log).read_text()
+        return said
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        with self.db.connect() as conn:
+            return [tuple(row) for row in conn.execute(text(query))]
+
+    def states(self) -> dict[str, int]:
+        return dict(self.rows("SELECT state, count(*) FROM ledger GROUP BY state"))  # type: ignore[arg-type]
+
+    def wait_for_events(self, n: int) -> None:
+        """Wait until the record is `n` events longer, or nothing is left to do."""
+        count = "SELECT count(*) FROM record"
+        is_open = "SELECT 1 FROM ledger WHERE state IN ('waiting', 'detected') LIMIT 1"
+        until = self.rows(count)[0][0] + n
+        wait_for(lambda: self.rows(count)[0][0] >= until or not self.rows(is_open))
+
+    def failed(self) -> dict[str, str]:
+        """Return the reason of each page that was set aside, by its file's name."""
+        found = self.rows(
+            "SELECT paths.path, ledger.reason FROM ledger JOIN pages ON pages.id = ledger.page_id"
+            " JOIN paths ON paths.document_id = pages.document_id WHERE ledger.state = 'failed'"
+        )
+        return {Path(path).name: reason for path, reason in found}
+
+
+@pytest.fixture
+def yard(tmp_path: Path) -> Iterator[Callable[..., Yard]]:
+    made: list[Yard] = []
+
+    def make(**settings: Any) -> Yard:
+        made.append(Yard(tmp_path, **settings))
+        return made[-1]
+
+    yield make
+    for one in made:
+        for process in one.processes:
+            _kill(process)
+            if process.stdout:
+                process.stdout.close()
+        one.db.dispose()
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    for child in psutil.Process(process.pid).children() if process.poll() is None else []:
+        child.kill()
+    process.kill()
+    process.wait()
+
+
+def _save_networks(settings: Settings) -> None:
+    torch.manual_seed(0)
+    detector = DigitDetector(DetectorConfig(channels=(8, 8, 8, 8), head=8)).eval()
+    with torch.no_grad():
+        detector.maps.bias[0] = -0.5  # sees a digit here and there
+    settings.detector.parent.mkdir(exist_ok=True)
+    save_checkpoint(
+        settings.detector,
+        detector.state_dict(),
+        Metadata("digit-detector", {"channels": [8, 8, 8, 8], "head": 8, "blocks": 1}),
+    )
+    small = {"channels": [8, 8, 8], "hidden": 8, "dropout": 0.0}
+    classifier = DigitClassifier(ClassifierConfig(channels=(8, 8, 8), hidden=8, dropout=0.0))
+    save_checkpoint(settings.classifier, classifier.state_dict(), Metadata("digit-classifier", small))
+
+
+def page(path: Path, seed: int, mischief: str | None = None) -> Path:
+    """Write a small page with dark strokes on it, no two of the same bytes."""
+    rng = np.random.default_rng(seed)
+    pixels = rng.normal(225, 6, (160, 240)).clip(0, 255)
+    for _ in range(12):
+        x, y = rng.integers(10, 210), rng.integers(10, 120)
+        pixels[y : y + 22, x : x + 4] = 40
+    info = PngImagePlugin.PngInfo()
+    if mischief:
+        info.add_text("mischief", mischief)
+    Image.fromarray(pixels.astype(np.uint8)).save(path, pnginfo=info)
+    return path
+
+
+def slow_jpeg(side_px: int, n_scans: int) -> bytes:
+    """Return a real progressive JPEG that keeps libjpeg busy: each scan visits every block and adds nothing."""
+
+    def segment(marker: int, body: bytes) -> bytes:
+        return bytes([0xFF, marker]) + struct.pack(">H", len(body) + 2) + body
+
+    n_blocks = (-(-side_px // 8)) ** 2
+    out = b"\xff\xd8" + segment(0xDB, b"\x00" + bytes([16] * 64))
+    out += segment(0xC2, struct.pack(">BHHB", 8, side_px, side_px, 1) + bytes([1, 0x11, 0]))
+    # a code of one bit each: DC difference 0; and a run of 2^14 + 14 further bits of empty blocks
+    out += segment(0xC4, b"\x00" + bytes([1] + [0] * 15) + b"\x00")
+    out += segment(0xC4, b"\x10" + bytes([1] + [0] * 15) + b"\xe0")
+    out += segment(0xDA, bytes([1, 1, 0x00, 0, 0, 0])) + bytes(-(-n_blocks // 8))
+    bits = ("0" + format(0x2AAA, "014b")) * -(-n_blocks // ((1 << 14) + 0x2AAA))
+    bits += "1" * (-len(bits) % 8)
+    scan = segment(0xDA, bytes([1, 1, 0x00, 1, 63, 0])) + int(bits, 2).to_bytes(len(bits) // 8, "big")
+    return out + scan * n_scans + b"\xff\xd9"
+
+
+def engine_of(command: subprocess.Popen[str]) -> psutil.Process | None:
+    try:
+        return next(
+            (
+                child
+                for child in psutil.Process(command.pid).children()
+                if "workers.engine" in child.cmdline()
+            ),
+            None,
+        )
+    except psutil.NoSuchProcess:
+        return None
+
+
+def wait_for(what: Callable[[], object], timeout_s: float = 60) -> None:
+    """Wait until something is so; a test that never sees it fails."""
+    end = time.monotonic() + timeout_s
+    while not what():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.02)
+
+
+def assert_all_well(yard: Yard, n_done: int) -> None:
+    """Every page is done exactly once, nobody touched it afterwards, and it has its rows and no others."""
+    assert yard.states().get("done", 0) == n_done
+    assert yard.rows("SELECT count(*) FROM ledger WHERE state IN ('waiting', 'detected')") == [(0,)]
+    ended = yard.rows("SELECT ledger_id FROM record WHERE event = 'done'")
+    assert len(ended) == len(set(ended)) == n_done
+    after = (
+        "SELECT a.ledger_id FROM record a JOIN record b ON a.ledger_id = b.ledger_id"
+        " AND b.event = 'done' AND a.seq > b.seq"
+    )
+    assert yard.rows(after) == []
+    # as many readings as detections, and as many as the page says; none for a page that isn't done
+    uneven = (
+        "SELECT id FROM ledger WHERE state = 'done' AND ("
+        " (SELECT count(*) FROM readings r WHERE r.ledger_id = ledger.id)"
+        " <> (SELECT count(*) FROM detections d WHERE d.ledger_id = ledger.id)"
+        " OR n_numbers <> (SELECT count(*) FROM numbers n WHERE n.ledger_id = ledger.id))"
+    )
+    assert yard.rows(uneven) == []
+    assert yard.rows("SELECT count(*) FROM ledger GROUP BY page_id HAVING count(*) > 1") == []
+    crops = Path(yard.settings.files) / "crops"
+    assert not crops.exists() or list(crops.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_kills_of_engine_and_command_lose_and_repeat_nothing(yard: Callable[..., Yard]) -> None:
+    place = yard()
+    place.add(*(page(place.folder / f"page{n}.png", n) for n in range(60)))
+    rng = random.Random(1)
+    command = place.start()
+    for turn in range(6):
+        place.wait_for_events(5)  # something was begun since the last kill
+        time.sleep(rng.random() * 0.1)
+        engine = engine_of(command)
+        if turn % 2 == 0 and engine is not None:
+            engine.kill()
+        else:
+            command.kill()
+            command.wait()
+            command = place.start()
+    place.finish()
+    assert place.failed() == {}
+    assert_all_well(place, 60)
+
+
+@pytest.mark.slow
+def test_a_page_that_hangs_and_one_that_crashes_are_set_aside_alone(yard: Callable[..., Yard]) -> None:
+    place = yard(page_deadline_s=3)
+    pages = [page(place.folder / f"page{n}.png", n) for n in range(10)]
+    hangs = place.folder / "hangs.jpg"
+    hangs.write_bytes(slow_jpeg(6000, 12_000))
+    pages.insert(2, hangs)
+    pages.insert(5, page(place.folder / "crashes.png", 99, mischief="crash"))
+    place.add(*pages)
+    place.start(mischief=True)
+    said = place.finish()
+    assert set(place.failed()) == {"hangs.jpg", "crashes.png"}
+    assert "took longer than 3 s" in said
+    assert "SIGSEGV" in said
+    assert_all_well(place, 10)
+
+
+@pytest.mark.slow
+def test_a_page_that_hangs_with_pythons_lock_held_is_set_aside(yard: Callable[..., Yard]) -> None:
+    place = yard(page_deadline_s=1, max_deaths=1)
+    place.add(
+        page(place.folder / "a.png", 1),
+        page(place.folder / "holds.png", 2, mischief="hold"),
+        page(place.folder / "b.png", 3),
+    )
+    place.start(mischief=True)
+    place.finish()
+    assert set(place.failed()) == {"holds.png"}
+    assert_all_well(place, 2)
+
+
+def test_an_engine_whose_command_is_gone_leaves_and_gives_back(yard: Callable[..., Yard]) -> None:
+    place = yard()
+    hangs = place.folder / "busy.jpg"
+    hangs.write_bytes(slow_jpeg(6000, 12_000))
+    place.add(hangs)
+    command = place.start()
+    wait_for(lambda: place.rows("SELECT 1 FROM ledger WHERE attempt_token IS NOT NULL"))
+    engine = engine_of(command)
+    assert engine is not None
+    command.kill()
+    command.wait()
+    engine.wait(10)
+    # nobody has it in hand, nobody blames it, and it is due
+    assert place.rows("SELECT state, attempt_token, suspect, attempts FROM ledger") == [
+        (ledger.WAITING, None, 0, 0)
+    ]
+
+
+def test_a_page_of_another_networks_run_says_so(yard: Callable[..., Yard]) -> None:
+    place = yard()
+    place.add(page(place.folder / "page.png", 1))
+    old = file_sha256(place.settings.classifier)
+    torch.manual_seed(9)
+    place.settings.classifier.unlink()
+    small = {"channels": [8, 8, 8], "hidden": 8, "dropout": 0.0}
+    classifier = DigitClassifier(ClassifierConfig(channels=(8, 8, 8), hidden=8, dropout=0.0))
+    save_checkpoint(place.settings.classifier, classifier.state_dict(), Metadata("digit-classifier", small))
+    place.start()
+    place.finish()
+    assert f"registered for the classifier {old[:12]}" in place.failed()["page.png"]
