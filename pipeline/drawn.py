@@ -49,7 +49,7 @@ class DrawnPage:
 
 
 def draw_page(seed: int, style: PageStyle | str = "ledger", **changes: object) -> DrawnPage:
-    """Draw a page; `style` is a PageStyle or a name of `clean_style`, `changes` replace some of its fields."""
+    """Draw a page; `style` is a PageStyle or a name of `clean_style`, `changes` replace its fields."""
     if isinstance(style, str):
         style = clean_style(style, seed)
     style = replace(style, **changes)  # type: ignore[arg-type]
@@ -76,7 +76,7 @@ def draw_strip(seed: int, *, text: str | None = None, neat: bool = False) -> Dra
         sheet.rule((0, baseline + 2), (sheet.width, baseline + 2), rng.uniform(0.6, 2), rng.uniform(0.3, 0.9))
     sheet.place(written, float(margin[0]), baseline - digit_px)
     look = neat_look(rng) if neat else any_look(rng)
-    return _finish(rng, sheet, replace(look, border=0.0, stains=0))
+    return _finish(rng, sheet, replace(look, border=0.0, stains=0, specks=min(look.specks, 6)))
 
 
 def draw_digit(rng: np.random.Generator, digit: int | None, size: int = 32) -> NDArray[np.uint8]:
@@ -105,9 +105,8 @@ def draw_digit(rng: np.random.Generator, digit: int | None, size: int = 32) -> N
     if rng.uniform() < 0.5:  # a neighbour looks in from the side
         side = rng.choice([-1, 1])
         other = write_digit(rng, hand, int(rng.integers(10)), height)
-        put_lines(
-            layer, moved(other, size / 2 - 0.3 * height + side * size * rng.uniform(0.58, 0.85), size * 0.17)
-        )
+        x = size / 2 - 0.3 * height + side * size * rng.uniform(0.58, 0.85)
+        put_lines(layer, moved(other, x, size * 0.17))
     if rng.uniform() < 0.2:  # and a rule runs through
         y = float(rng.uniform(0.7, 1) * size)
         along = np.array([[-2, y], [size + 2, y + rng.normal(0, 1)]], np.float32)
@@ -118,7 +117,7 @@ def draw_digit(rng: np.random.Generator, digit: int | None, size: int = 32) -> N
     paper, ink = rng.uniform(150, 250), rng.uniform(10, 90)
     page = paper - layer.astype(np.float32) * ((paper - ink) / 255 * rng.uniform(0.6, 1))
     page += rng.standard_normal((size, size), dtype=np.float32) * rng.uniform(1, 8)
-    return np.clip(page, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(page, 0, 255), np.uint8)
 
 
 def _finish(rng: np.random.Generator, sheet: Sheet, look: Look) -> DrawnPage:
@@ -138,20 +137,16 @@ def _no_digit(rng: np.random.Generator, hand: Hand, height: float) -> list[Line]
     if kind == 0:
         return []
     if kind == 1:  # a blot
-        return [
-            Line(
-                rng.normal(0, 2, (1, 2)).astype(np.float32),
-                np.array([rng.uniform(2, height / 2)], np.float32),
-            )
-        ]
+        return [Line(np.zeros((1, 2), np.float32), np.array([rng.uniform(2, height / 2)], np.float32))]
     if kind == 2:
-        mark = str(rng.choice(list('.,/-"(=')))
+        mark = str(rng.choice(list('.,-"={')))
         return write_number(rng, hand, mark, height)[0][1]
     word = str(rng.choice(WORDS + NAMES))
     start = int(rng.integers(len(word)))
-    return write_word(
-        rng, hand, word[start : start + int(rng.integers(1, 4))], height * rng.uniform(0.4, 0.9)
-    )
+    letters = word[start : start + int(rng.integers(1, 4))]
+    if letters in LOOK_ALIKES:
+        letters = "m"
+    return write_word(rng, hand, letters, height * rng.uniform(0.4, 0.9))
 
 
 def _digits(rng: np.random.Generator, n: int) -> str:

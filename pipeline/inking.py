@@ -46,8 +46,7 @@ def put_lines(layer: Grey, lines: list[Line], strength: float = 1.0) -> Box | No
                 int(thick[min(start + 1, len(thick) - 1)]),
                 shift=_BITS,
             )
-    coverage = cv2.resize(fine, (x1 - x0, y1 - y0), interpolation=cv2.INTER_AREA)
-    return _put(layer, coverage, x0, y0, strength)
+    return _put(layer, fine, x0, y0, strength)
 
 
 def put_print(
@@ -79,8 +78,7 @@ def put_print(
     grow = round(bold * 0.12 * height * _FINER)
     if grow:
         fine = cv2.dilate(fine, np.ones((max(grow // 2, 1), grow), np.uint8))
-    coverage = cv2.resize(fine, (x1 - x0, y1 - y0), interpolation=cv2.INTER_AREA)
-    return _put(layer, coverage, x0, y0, strength)
+    return _put(layer, fine, x0, y0, strength)
 
 
 def print_width(text: str, height: float) -> float:
@@ -98,7 +96,7 @@ def _font() -> ImageFont.FreeTypeFont:
 
 @functools.lru_cache(maxsize=256)
 def _glyph(text: str) -> tuple[Grey, float, float]:
-    """A printed character's mask, its baseline's distance from the mask's top, the height of capitals."""
+    """Return a printed character's mask, the baseline's distance from its top, the height of capitals."""
     font = _font()
     ascent, descent = font.getmetrics()
     mask = Image.new("L", (int(font.getlength(text)) + 2, ascent + descent))
@@ -115,15 +113,14 @@ def _window(
     return (x0, y0, x1, y1) if x1 > x0 and y1 > y0 else None
 
 
-def _put(layer: Grey, coverage: Grey, x0: int, y0: int, strength: float) -> Box | None:
+def _put(layer: Grey, fine: cv2.typing.MatLike, x0: int, y0: int, strength: float) -> Box | None:
+    """Average what was drawn `_FINER` times finer, and lay it on the layer at (x0, y0)."""
+    h, w = fine.shape[0] // _FINER, fine.shape[1] // _FINER
+    coverage = cv2.resize(fine, (w, h), interpolation=cv2.INTER_AREA)
     peak = int(coverage.max())
     if peak < 16:
         return None
-    if strength < 1:
-        inked = cv2.convertScaleAbs(coverage, alpha=strength)
-    else:
-        inked = coverage
-    h, w = coverage.shape
+    inked = cv2.convertScaleAbs(coverage, alpha=strength) if strength < 1 else coverage
     part = layer[y0 : y0 + h, x0 : x0 + w]
     cv2.max(part, inked, dst=part)
     seen = coverage >= 0.35 * peak

@@ -1,8 +1,11 @@
 """A sheet laid out and filled in as a register is: header, ruled columns, a row for each entry."""
 
-import numpy as np
+from dataclasses import dataclass, replace
 
-from pipeline.glyphs import LETTERS, MARKS, NAMES, WORDS
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.glyphs import LETTERS, LOOK_ALIKES, MARKS, NAMES, WORDS
 from pipeline.pens import Hand, Line, any_hand, extent, neat_hand, write_number, write_shape
 from pipeline.sheet import Sheet
 from pipeline.styles import COLUMNS, PageStyle
@@ -17,6 +20,16 @@ _TITLES = {
     "printed": ("Moy.", "Max.", "Min."),
     "text": ("Nature des actes", "Noms et domiciles des parties", "Observations"),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    """A cell's room for writing: left and right in pixels, the baseline, the height of digits."""
+
+    left: float
+    right: float
+    baseline: float
+    height: float
 
 
 def fill_in(rng: np.random.Generator, sheet: Sheet, style: PageStyle) -> None:
@@ -61,15 +74,8 @@ def fill_in(rng: np.random.Generator, sheet: Sheet, style: PageStyle) -> None:
                 _mark(rng, sheet, hand, cell)
 
 
-class _Cell:
-    """A cell's room for writing: left and right in pixels, the baseline, the height of digits."""
-
-    def __init__(self, left: float, right: float, baseline: float, height: float) -> None:
-        self.left, self.right, self.baseline, self.height = left, right, baseline, height
-
-
 def _columns(style: PageStyle) -> list[float]:
-    """The x of the rules between columns: each as wide as it needs, text shares what is left."""
+    """Return the x of the rules between columns: each as wide as it needs, text shares what is left."""
     size, margin = style.digit_px, 1.6 * style.digit_px
     room = style.width - 2 * margin
     widths = [COLUMNS[kind] * size for kind in style.columns]
@@ -118,10 +124,8 @@ def _write_text(rng: np.random.Generator, sheet: Sheet, style: PageStyle, hand: 
     x = cell.left + (rng.uniform(0, 3) * size if rng.uniform() < 0.3 else 0)
     stop = cell.left + (cell.right - cell.left) * (1.0 if rng.uniform() < 0.6 else rng.uniform(0.3, 1.0))
     after_number = True
-    # narrower than digits: a word's letters would else take half the page
-    pen = Hand(
-        hand.shapes, hand.faithful, hand.slant + 0.1, hand.breadth * 1.15, hand.tension, hand.pen * 1.3
-    )
+    # a pen keeps its width, but letters are smaller than digits
+    pen = replace(hand, slant=hand.slant + 0.1, breadth=hand.breadth * 1.15, pen=hand.pen * 1.3)
     while x < stop - 1.5 * size:
         if not after_number and rng.uniform() < style.numbers_in_text:
             text = _number(rng, str(rng.choice(["day", "year", "count", "amount"], p=[0.3, 0.3, 0.25, 0.15])))
@@ -159,10 +163,10 @@ def _print_cell(rng: np.random.Generator, sheet: Sheet, cell: _Cell) -> None:
 
 
 def _mark(rng: np.random.Generator, sheet: Sheet, hand: Hand, cell: _Cell) -> None:
-    """What stands in a cell that holds no number: a ditto mark, a dash, a bracket, a letter or two."""
+    """Write what stands in a cell that holds no number: a ditto mark, a dash, a bracket, a letter."""
     mark = str(rng.choice(['"', "-", "=", "{", "letter"]))
     if mark == "letter":
-        letter = str(rng.choice(list(LETTERS)))
+        letter = str(rng.choice([letter for letter in LETTERS if letter not in LOOK_ALIKES]))
         sheet.word(rng, hand, letter, (cell.left + cell.right) / 2, cell.baseline, 0.5 * cell.height)
         return
     lines = write_shape(rng, hand, MARKS[mark], cell.height)
@@ -176,7 +180,7 @@ def _rule(
     style: PageStyle,
     edges: list[float],
     frame: tuple[float, float, float],
-    rows: np.ndarray[tuple[int], np.dtype[np.float64]],
+    rows: NDArray[np.float64],
 ) -> None:
     margin, top, bottom = frame
     size = style.digit_px
@@ -201,7 +205,7 @@ def _rule(
 def _header(
     rng: np.random.Generator, sheet: Sheet, style: PageStyle, edges: list[float], margin: float
 ) -> None:
-    """Printed titles over the columns, and the number of the page in its corner."""
+    """Print titles over the columns, and the number of the page in its corner."""
     size = style.digit_px
     for kind, left, right in zip(style.columns, edges[:-1], edges[1:], strict=True):
         title = str(rng.choice(_TITLES[kind]))

@@ -41,40 +41,43 @@ class Look:
 def clouds(rng: np.random.Generator, shape: tuple[int, int], cells: int) -> Floats:
     """Return slow noise float32 (H, W) between -1 and 1 with about `cells` waves across the page."""
     coarse = rng.uniform(-1, 1, (cells + 2, cells + 2)).astype(np.float32)
-    return np.clip(cv2.resize(coarse, shape[::-1], interpolation=cv2.INTER_CUBIC), -1, 1)
+    smooth = cv2.resize(coarse, shape[::-1], interpolation=cv2.INTER_CUBIC)
+    return np.clip(np.asarray(smooth, np.float32), -1, 1)
 
 
 def develop(rng: np.random.Generator, look: Look, ink: Grey, printed: Grey, rules: Grey) -> NDArray[np.uint8]:
     """Return the scan of a sheet: uint8 (H, W) grey or (H, W, 3) RGB, from its layers uint8 (H, W)."""
     shape = (ink.shape[0], ink.shape[1])
     light = _light(rng, look, shape)
-    written = ink.astype(np.float32) * (1 / 255)
+    written = _share(ink)
     if look.fading:
-        written *= 1 - look.fading * (0.5 + 0.5 * clouds(rng, shape, 24))
-    inks = [(rules, look.rules), (printed, look.print), (written, look.ink)]
-    through = _bleed(rng, look, ink) if look.bleed else None
+        written *= 1 - np.float32(look.fading) * (0.5 + 0.5 * clouds(rng, shape, 24))
+    if look.bleed:
+        light *= 1 - _bleed(rng, look, ink)
+    inks = [(_share(rules), look.rules), (_share(printed), look.print), (written, look.ink)]
     channels = []
-    for c in range(1 if look.grey else 3):
-
-        def tone(colour: Colour, c: int = c) -> float:
-            return sum(colour) / 3 if look.grey else colour[c]
-
-        paper = tone(look.paper)
-        channel = light * paper
-        if through is not None:
-            channel *= 1 - through
-        for layer, colour in inks:
-            share = layer if layer.dtype == np.float32 else layer.astype(np.float32) * (1 / 255)
-            channel *= 1 - share * (1 - tone(colour) / paper)
+    for paper, *tones in zip(
+        *(_tones(look, colour) for colour in (look.paper, *(c for _, c in inks))), strict=True
+    ):
+        channel = light * np.float32(paper)
+        for (share, _), tone in zip(inks, tones, strict=True):
+            channel *= 1 - share * np.float32(1 - tone / paper)
         channels.append(channel)
-    page = np.dstack(channels) if len(channels) > 1 else channels[0]
-    return _expose(rng, look, page)
+    return _expose(rng, look, np.dstack(channels) if len(channels) > 1 else channels[0])
+
+
+def _share(layer: Grey) -> Floats:
+    return layer.astype(np.float32) * np.float32(1 / 255)
+
+
+def _tones(look: Look, colour: Colour) -> Colour | tuple[float]:
+    return (sum(colour) / 3,) if look.grey else colour
 
 
 def _light(rng: np.random.Generator, look: Look, shape: tuple[int, int]) -> Floats:
-    """How bright each pixel of the empty page is, float32 (H, W) around 1."""
+    """Return how bright each pixel of the empty page is, float32 (H, W) around 1."""
     h, w = shape
-    light = 1 + look.unevenness * clouds(rng, shape, 3)
+    light: Floats = 1 + np.float32(look.unevenness) * clouds(rng, shape, 3)
     if look.grain:
         fibres = rng.standard_normal((h // 2 + 1, w // 2 + 1), dtype=np.float32) * (look.grain / 100)
         light += cv2.resize(fibres, (w, h), interpolation=cv2.INTER_LINEAR)
@@ -87,9 +90,7 @@ def _light(rng: np.random.Generator, look: Look, shape: tuple[int, int]) -> Floa
 
 def _stains(rng: np.random.Generator, look: Look, shape: tuple[int, int]) -> Floats:
     h, w = shape
-    coarse = np.zeros(
-        (h // 8 + 1, w // 8 + 1), np.float32
-    )  # stains are soft: an eighth of the size is enough
+    coarse = np.zeros((h // 8 + 1, w // 8 + 1), np.float32)
     for _ in range(look.stains):
         one = np.zeros_like(coarse)
         centre = (int(rng.integers(coarse.shape[1])), int(rng.integers(coarse.shape[0])))
@@ -97,7 +98,8 @@ def _stains(rng: np.random.Generator, look: Look, shape: tuple[int, int]) -> Flo
         rim = -1 if rng.uniform() < 0.6 else int(rng.integers(1, 3))
         cv2.ellipse(one, centre, axes, float(rng.uniform(0, 180)), 0, 360, float(rng.uniform(0.05, 0.3)), rim)
         coarse = np.maximum(coarse, cv2.GaussianBlur(one, (0, 0), float(rng.uniform(0.6, 4))))
-    stains = cv2.resize(coarse, (w, h), interpolation=cv2.INTER_LINEAR)
+    # stains are soft, so an eighth of the size was enough for them
+    stains = np.asarray(cv2.resize(coarse, (w, h), interpolation=cv2.INTER_LINEAR), np.float32)
     for _ in range(look.specks):
         at = (int(rng.integers(w)), int(rng.integers(h)))
         cv2.circle(stains, at, int(rng.integers(1, 3)), float(rng.uniform(0.2, 0.8)), -1, cv2.LINE_AA)
@@ -119,7 +121,7 @@ def _border(rng: np.random.Generator, look: Look, shape: tuple[int, int]) -> Flo
 
 
 def _bleed(rng: np.random.Generator, look: Look, ink: Grey) -> Floats:
-    """The other side's writing: ours mirrored and moved, blurred and faint."""
+    """Return the other side's writing: ours mirrored and moved, blurred and faint."""
     other = np.roll(ink[:, ::-1], (int(rng.integers(10, 200)), int(rng.integers(-80, 80))), axis=(0, 1))
     soft = cv2.GaussianBlur(other, (0, 0), float(rng.uniform(0.8, 2.2)))
     return soft.astype(np.float32) * (look.bleed / 255)
@@ -127,11 +129,11 @@ def _bleed(rng: np.random.Generator, look: Look, ink: Grey) -> Floats:
 
 def _expose(rng: np.random.Generator, look: Look, page: Floats) -> NDArray[np.uint8]:
     if look.blur > 0.2:
-        page = cv2.GaussianBlur(page, (0, 0), look.blur)
+        page = np.asarray(cv2.GaussianBlur(page, (0, 0), look.blur), np.float32)
     if look.noise:
         page += look.noise * rng.standard_normal(page.shape[:2] + (1,) * (page.ndim - 2), dtype=np.float32)
     scan = np.clip(page, 0, 255).astype(np.uint8)
-    if look.jpeg is not None:
-        _, data = cv2.imencode(".jpg", scan, [cv2.IMWRITE_JPEG_QUALITY, look.jpeg])
-        scan = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
-    return scan
+    if look.jpeg is None:
+        return scan
+    _, data = cv2.imencode(".jpg", scan, [cv2.IMWRITE_JPEG_QUALITY, look.jpeg])
+    return np.asarray(cv2.imdecode(data, cv2.IMREAD_UNCHANGED), np.uint8)

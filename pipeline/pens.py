@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.glyphs import DESCENDING, DIGITS, LETTERS, MARKS, NEAT, SMALL, Shape, Stroke
+from pipeline.glyphs import DESCENDING, DIGITS, LETTERS, MARKS, N_NEAT, SMALL, Shape, Stroke
 
 Floats = NDArray[np.float32]
 
@@ -52,7 +52,7 @@ class Hand:
 def neat_hand(rng: np.random.Generator) -> Hand:
     """Return a hand that writes clearly: plain shapes, no touching digits."""
     return Hand(
-        shapes=tuple(int(rng.integers(NEAT[digit])) for digit in range(10)),
+        shapes=tuple(int(rng.integers(N_NEAT)) for _ in range(10)),
         slant=float(rng.uniform(0.0, 0.25)),
         breadth=float(rng.uniform(0.9, 1.1)),
         pen=float(rng.uniform(0.08, 0.12)),
@@ -116,17 +116,18 @@ def write_shape(rng: np.random.Generator, hand: Hand, shape: Shape, height: floa
         same = np.flatnonzero((points[1:] == points[:-1]).all(axis=1)) + 1
         shift[same] = shift[same - 1]
         curve = smooth(points + shift, hand.tension)
-        curve = curve + _wander(rng, len(curve), hand.tremor)
-        curve = (curve - (0, 1)) @ matrix + (0, 1)  # slanted about the baseline
-        lines.append(_press(rng, hand, curve.astype(np.float32) * height, height))
+        curve += _wander(rng, len(curve), hand.tremor)
+        slanted = (curve - (0, 1)) @ matrix + (0, 1)  # about the baseline
+        lines.append(_press(rng, hand, slanted.astype(np.float32) * height, height))
     return lines
 
 
 def _wander(rng: np.random.Generator, n: int, size: float) -> Floats:
-    """A trembling of the pen: noise that is smooth along the stroke, (n, 2)."""
+    """Return how the pen trembles: noise that is smooth along the stroke, (n, 2)."""
     knots = rng.normal(0, size, (max(n // 5, 1) + 2, 2))
     at = np.linspace(0, len(knots) - 1, n)
-    return np.stack([np.interp(at, np.arange(len(knots)), knots[:, axis]) for axis in (0, 1)], axis=1)
+    shaken = [np.interp(at, np.arange(len(knots)), knots[:, axis]) for axis in (0, 1)]
+    return np.stack(shaken, axis=1).astype(np.float32)
 
 
 def _press(rng: np.random.Generator, hand: Hand, points: Floats, height: float) -> Line:

@@ -51,7 +51,8 @@ class Sheet:
     def __post_init__(self) -> None:
         shape = (self.height, self.width)
         self.ink, self.print, self.rules = (np.zeros(shape, np.uint8) for _ in range(3))
-        self.matrix = cv2.getRotationMatrix2D((self.width / 2, self.height / 2), self.skew_deg, 1.0)
+        turn = cv2.getRotationMatrix2D((self.width / 2, self.height / 2), self.skew_deg, 1.0)
+        self.matrix = np.asarray(turn, dtype=np.float64)
 
     def write(
         self, rng: np.random.Generator, hand: Hand, text: str, x: float, baseline: float, height: float

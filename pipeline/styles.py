@@ -1,6 +1,6 @@
 """How drawn pages look and are laid out: one neat ledger, and everything else there is in an archive."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -42,7 +42,7 @@ class PageStyle:
     row_rules: bool = True
     header: bool = True
     skew_deg: float = 0.0
-    look: Look = Look()
+    look: Look = field(default_factory=Look)
 
 
 def clean_style(name: str = "ledger", seed: int = 0) -> PageStyle:
@@ -67,11 +67,9 @@ def _varied(rng: np.random.Generator) -> PageStyle:
     elif kind == "letter":
         columns = ["text"]
     else:
-        narrow = (
-            ["count", "amount", "day", "year", "running"]
-            if kind != "printed"
-            else ["printed", "printed", "day"]
-        )
+        narrow = ["count", "amount", "day", "year", "running"]
+        if kind == "printed":
+            narrow = ["printed", "printed", "day"]
         columns = []
         room = width / digit_px - 6
         while (column := str(rng.choice(narrow))) and COLUMNS[column] * 1.1 < room:
