@@ -207,7 +207,7 @@ def page(path: Path, seed: int, mischief: str | None = None) -> Path:
 
 
 def slow_jpeg(side_px: int, n_scans: int) -> bytes:
-    """Return a real progressive JPEG that keeps libjpeg busy: each scan visits every block and adds nothing."""
+    """Return a real progressive JPEG that keeps libjpeg busy: its scans visit all blocks and add nothing."""
 
     def segment(marker: int, body: bytes) -> bytes:
         return bytes([0xFF, marker]) + struct.pack(">H", len(body) + 2) + body

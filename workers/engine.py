@@ -25,10 +25,10 @@ from pipeline.errors import ArchiveError
 from pipeline.ledger import Claim, Due
 from pipeline.settings import Settings
 from pipeline.storage import Files
+from workers.agreed import LEFT_BUG, LEFT_HUNG, LEFT_ORPHANED, LEFT_WELL, n_threads
 from workers.app import CLASSIFY, DETECT, QUEUES, create_app
 from workers.feeder import Feeder
 from workers.in_hand import InHand
-from workers.leaving import LEFT_BUG, LEFT_HUNG, LEFT_ORPHANED, LEFT_WELL
 from workers.networks import Networks
 from workers.stages import Bench
 from workers.sweep import sweep
@@ -43,11 +43,6 @@ PATIENCE_S = 30.0  # how long storage may be away
 # a decoder that hangs while it holds Python's lock stops even the main thread: then C code ends the process
 LAST_RESORT_S = 10.0
 TASKS = {ledger.WAITING: DETECT, ledger.DETECTED: CLASSIFY}
-
-
-def n_threads(settings: Settings) -> int:
-    """Return how many pages are worked on at a time."""
-    return settings.threads or min(4, len(os.sched_getaffinity(0)))
 
 
 class Embedded:

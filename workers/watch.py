@@ -8,10 +8,8 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from sqlalchemy import Engine as Database
 from sqlalchemy import func, select
@@ -21,7 +19,7 @@ from pipeline.database import OwnerLock, reading
 from pipeline.errors import ArchiveError, MissingError, StorageError
 from pipeline.ledger import Counts
 from pipeline.settings import Settings
-from workers.leaving import LEFT_BUG, LEFT_HUNG
+from workers.agreed import LEFT_BUG, LEFT_HUNG, log_path, n_cores, n_threads
 
 FIRST_DELAY_S = 0.2
 LONGEST_DELAY_S = 5.0
@@ -104,9 +102,8 @@ class Engine:
     def _spawn(self) -> None:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         # one thread of arithmetic for each core, shared out between the pages worked on at a time
-        n_cores = len(os.sched_getaffinity(0))
-        n_pages = self._settings.threads or min(4, n_cores)
-        environment = {"OMP_NUM_THREADS": str(max(1, n_cores // n_pages)), **os.environ}
+        n_each = max(1, n_cores() // n_threads(self._settings))
+        environment = {"OMP_NUM_THREADS": str(n_each), **os.environ}
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 # -P: a folder of the user's called `workers` must not be taken for ours
@@ -188,13 +185,6 @@ def _movement(db: Database) -> object:
     )
     with reading(db) as conn:
         return sorted(tuple(found) for found in conn.execute(query))
-
-
-def log_path(settings: Settings) -> Path:
-    """Return where the engine's log is: with the files where they are a folder, else in the temporary one."""
-    if "://" in settings.files:
-        return Path(tempfile.gettempdir()) / f"archive-engine-{os.getuid()}.log"
-    return Path(settings.files) / "engine.log"
 
 
 def run_until_done(
