@@ -155,7 +155,7 @@ def _count(file: BinaryIO, document: Document, max_pixels: int) -> Document:
     if document.format == "zip":
         from pipeline import zips
 
-        found, skipped = zips.list_members(file, max_pixels=max_pixels)
+        found, skipped = zips.list_members(file, count_frames, max_pixels=max_pixels)
         pages = tuple(PageRef(index, member, frame) for index, (member, frame) in enumerate(found))
         return replace(document, pages=pages, skipped=tuple(Skipped(*pair) for pair in skipped))
     frames = count_frames(file, document.format)

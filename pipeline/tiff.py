@@ -92,7 +92,7 @@ def read_chain(file: BinaryIO) -> Chain:
 
 
 def check_frame(file: BinaryIO, frame: int, max_pixels: int) -> None:
-    """Raise SourceError if a frame is out of reach, its strips end behind the file, or its tiles are a bomb."""
+    """Raise SourceError if a frame is out of reach, its strips are cut short or its tiles are a bomb."""
     chain = read_chain(file)
     if frame >= chain.n_frames:
         raise SourceError(chain.damage or f"has only {chain.n_frames} images now")
