@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.glyphs import NAMES, WORDS
+from pipeline.glyphs import LOOK_ALIKES, NAMES, WORDS
 from pipeline.inking import put_lines, put_print
 from pipeline.layout import fill_in
 from pipeline.paper import Look, develop
