@@ -257,7 +257,7 @@ def test_messages_reach_the_worker_of_the_embedded_broker() -> None:
     got: list[int] = []
     enough = threading.Event()
 
-    @app.task(name="detect")  # type: ignore[untyped-decorator]
+    @app.task(name="detect")
     def detect(ledger_id: int) -> None:
         got.append(ledger_id)
         if len(got) == 50:

@@ -134,7 +134,7 @@ class Yard:
             return [tuple(row) for row in conn.execute(text(query))]
 
     def states(self) -> dict[str, int]:
-        return dict(self.rows("SELECT state, count(*) FROM ledger GROUP BY state"))  # type: ignore[arg-type]
+        return dict(self.rows("SELECT state, count(*) FROM ledger GROUP BY state"))
 
     def wait_for_events(self, n: int) -> None:
         """Wait until the record is `n` events longer, or nothing is left to do."""

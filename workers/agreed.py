@@ -16,7 +16,9 @@ LEFT_ORPHANED = 21  # the command that started it is gone
 
 def n_cores() -> int:
     """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0))
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1  # macOS
 
 
 def n_threads(settings: Settings) -> int:
