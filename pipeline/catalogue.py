@@ -3,17 +3,35 @@
 Hold one `writing` transaction over many calls: that is what makes a million pages feasible.
 """
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Table,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    insert,
+    literal,
+    not_,
+    select,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
 
+from pipeline.paths import path_to_text, text_to_path
 from pipeline.sources import Document
+from pipeline.tables import documents, ledger, pages, paths, runs
 
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """What became of a document; `known`: its bytes were in the catalogue before."""
+    """What became of a document; `known`: its bytes gave pages, or failed, before."""
 
     document_id: int
     n_new_pages: int  # rows of the ledger that were not there before
@@ -44,10 +62,26 @@ class PageSource:
 
 
 def current_run(
-    conn: Connection, detector_sha256: str, classifier_sha256: str, settings_json: str, *, new: bool, now: float
+    conn: Connection,
+    detector_sha256: str,
+    classifier_sha256: str,
+    settings_json: str,
+    *,
+    new: bool,
+    now: float,
 ) -> int:
-    """Return the newest run with these weights and settings; a fresh one where there is none or `new` is set."""
-    raise NotImplementedError
+    """Return the newest run with these weights and settings; a fresh one if there is none, or for `new`."""
+    wanted = {
+        "detector_sha256": detector_sha256,
+        "classifier_sha256": classifier_sha256,
+        "settings": settings_json,
+    }
+    if not new:
+        same = and_(*(runs.c[name] == value for name, value in wanted.items()))
+        found = conn.scalar(select(runs.c.id).where(same).order_by(runs.c.id.desc()).limit(1))
+        if found is not None:
+            return int(found)
+    return _inserted(conn, runs, {**wanted, "started_at": now})
 
 
 def known_file(conn: Connection, path: Path, size_bytes: int, modified_at: float) -> int | None:
@@ -55,7 +89,10 @@ def known_file(conn: Connection, path: Path, size_bytes: int, modified_at: float
 
     Also None for a failed document that `ledger.retry` freed.
     """
-    raise NotImplementedError
+    newest = conn.execute(_KNOWN_FILE, {"path": path_to_text(path)}).one_or_none()
+    if newest is None or (newest.size_bytes, newest.modified_at) != (size_bytes, modified_at):
+        return None
+    return int(newest.document_id) if newest.n_pages or newest.reason is not None else None
 
 
 def add_document(conn: Connection, document: Document, run_id: int, *, again: bool, now: float) -> Added:
@@ -63,12 +100,40 @@ def add_document(conn: Connection, document: Document, run_id: int, *, again: bo
 
     With `again` every page gets a row of `run_id` beside those it has.
     """
-    raise NotImplementedError
+    n_pages = len(document.pages)
+    row = {
+        "sha256": document.sha256,
+        "format": document.format,
+        "size_bytes": document.size_bytes,
+        "n_pages": n_pages,
+        "added_at": now,
+        "reason": None,
+    }
+    document_id, n_known = _document_row(conn, row)
+    if n_known < n_pages:  # new, or it failed before
+        conn.execute(
+            update(documents)
+            .where(documents.c.id == document_id)
+            .values(n_pages=n_pages, format=document.format, reason=None)
+        )
+        page_rows = [
+            {
+                "document_id": document_id,
+                "page_index": page.page_index,
+                "member": page.member,
+                "frame": page.frame,
+            }
+            for page in document.pages
+        ]
+        conn.execute(_insert(conn, pages).on_conflict_do_nothing(), page_rows)
+    _remember_path(conn, document_id, document.path, document.size_bytes, document.modified_at, now)
+    n_new = _add_ledger_rows(conn, document_id, run_id, only_new=not again)
+    return Added(document_id, n_new, known=n_known > 0)
 
 
-def add_again(conn: Connection, document_id: int, run_id: int, *, now: float) -> int:
+def add_again(conn: Connection, document_id: int, run_id: int) -> int:
     """Give each page of a known document a ledger row of `run_id`; return how many were new."""
-    raise NotImplementedError
+    return _add_ledger_rows(conn, document_id, run_id, only_new=False)
 
 
 def add_failed_document(
@@ -84,11 +149,146 @@ def add_failed_document(
 ) -> Added:
     """Insert a document that gave no page, with its reason; seen again, it stays one row.
 
-    What isn't known of the file (it could not be read at all) is None.
+    What isn't known of the file (it could not be read at all) is None: then its path stands for its bytes.
+    A document that gave pages before keeps them and gets no reason.
     """
-    raise NotImplementedError
+    row = {
+        "sha256": sha256 or _stand_in(path),
+        "format": format or "",
+        "size_bytes": size_bytes or 0,
+        "n_pages": 0,
+        "added_at": now,
+        "reason": reason.replace("\0", " "),  # PostgreSQL takes no NUL
+    }
+    document_id, n_known = _document_row(conn, row)
+    freed_or_failed = and_(documents.c.id == document_id, documents.c.n_pages == 0)
+    before = conn.scalar(select(documents.c.reason).where(documents.c.id == document_id))
+    conn.execute(update(documents).where(freed_or_failed).values(reason=row["reason"]))
+    # without its bytes a file must be looked at again each time: no file has -1 bytes
+    known_size = size_bytes if sha256 and size_bytes is not None else -1
+    _remember_path(conn, document_id, path, known_size, modified_at or 0.0, now)
+    return Added(document_id, 0, known=n_known != _NEW and (n_known > 0 or before is not None))
 
 
 def page_source(conn: Connection, page_id: int) -> PageSource:
     """Return where the pixels of a page come from."""
-    raise NotImplementedError
+    row = conn.execute(_PAGE_SOURCE, {"page_id": page_id}).one()
+    seen = conn.execute(_PATHS, {"document_id": row.document_id})
+    known = tuple(KnownPath(text_to_path(path.path), path.size_bytes, path.modified_at) for path in seen)
+    return PageSource(
+        row.document_id, page_id, row.page_index, row.sha256, row.format, row.member, row.frame, known
+    )
+
+
+_elsewhere = paths.alias()
+_NEW = -1  # the number of pages of a document that was not there
+
+_KNOWN_FILE = (
+    select(
+        paths.c.document_id, paths.c.size_bytes, paths.c.modified_at, documents.c.n_pages, documents.c.reason
+    )
+    .join(documents, documents.c.id == paths.c.document_id)
+    .where(paths.c.path == bindparam("path"))
+    .order_by(paths.c.seen_at.desc())
+    .limit(1)
+)
+_PAGE_SOURCE = (
+    select(
+        pages.c.document_id,
+        pages.c.page_index,
+        pages.c.member,
+        pages.c.frame,
+        documents.c.sha256,
+        documents.c.format,
+    )
+    .join(documents, documents.c.id == pages.c.document_id)
+    .where(pages.c.id == bindparam("page_id"))
+)
+_PATHS = (
+    select(paths.c.path, paths.c.size_bytes, paths.c.modified_at)
+    .where(paths.c.document_id == bindparam("document_id"))
+    .order_by(paths.c.seen_at.desc(), paths.c.path)
+)
+
+
+def _insert(conn: Connection, table: Table) -> Any:
+    """Return an INSERT that knows ON CONFLICT; both dialects spell it the same way."""
+    return sqlite.insert(table) if conn.dialect.name == "sqlite" else postgresql.insert(table)
+
+
+def _inserted(conn: Connection, table: Table, row: dict[str, Any]) -> int:
+    return int(conn.execute(insert(table).values(row)).inserted_primary_key[0])  # type: ignore[index]
+
+
+def _document_row(conn: Connection, row: dict[str, Any]) -> tuple[int, int]:
+    """Return the document with these bytes, and how many pages were known of it (_NEW: it was not there)."""
+    known = select(documents.c.id, documents.c.n_pages).where(documents.c.sha256 == row["sha256"])
+    found = conn.execute(known).one_or_none()
+    if found is None:
+        # ON CONFLICT: on PostgreSQL another process may insert it between the two statements
+        new_id = conn.scalar(_insert(conn, documents).on_conflict_do_nothing().returning(documents.c.id), row)
+        if new_id is not None:
+            return int(new_id), _NEW
+        found = conn.execute(known).one()
+    return int(found.id), int(found.n_pages)
+
+
+def _add_ledger_rows(conn: Connection, document_id: int, run_id: int, *, only_new: bool) -> int:
+    has_row = exists().where(ledger.c.page_id == pages.c.id)
+    has_current = exists().where(ledger.c.page_id == pages.c.id, ledger.c.current)
+    values: dict[str, ColumnElement[Any]] = {
+        "page_id": pages.c.id,
+        "run_id": literal(run_id),
+        "current": not_(
+            has_current
+        ),  # the first row of a page is seen at once, later ones when they are done
+        "state": literal("waiting"),
+        "suspect": literal(False),
+        "attempts": literal(0),
+        "queued": literal(False),
+        "lease_until": literal(0.0),
+        "turned": literal(0),
+        "n_digits": literal(0),
+        "n_numbers": literal(0),
+    }
+    chosen = select(*values.values()).where(pages.c.document_id == document_id).order_by(pages.c.page_index)
+    if only_new:
+        chosen = chosen.where(not_(has_row))
+    result = conn.execute(_insert(conn, ledger).from_select(list(values), chosen).on_conflict_do_nothing())
+    return int(result.rowcount)
+
+
+def _remember_path(
+    conn: Connection, document_id: int, path: Path, size_bytes: int, modified_at: float, now: float
+) -> None:
+    """Note that `path` names this document now, and no other."""
+    text = path_to_text(path)
+    row = {
+        "document_id": document_id,
+        "path": text,
+        "seen_at": now,
+        "size_bytes": size_bytes,
+        "modified_at": modified_at,
+    }
+    upsert = _insert(conn, paths)
+    fresh = {name: upsert.excluded[name] for name in ("seen_at", "size_bytes", "modified_at")}
+    conn.execute(upsert.on_conflict_do_update(index_elements=["document_id", "path"], set_=fresh), row)
+    others = select(paths.c.document_id).where(paths.c.path == text, paths.c.document_id != document_id)
+    for other in conn.scalars(others).all():
+        has_pages = exists().where(pages.c.document_id == other)
+        is_last = not_(exists().where(_elsewhere.c.document_id == other, _elsewhere.c.path != text))
+        # A document with pages never loses its last path: it is where its numbers came from.
+        keep = and_(has_pages, is_last)
+        conn.execute(delete(paths).where(paths.c.document_id == other, paths.c.path == text, not_(keep)))
+        # A file that gave no page and was mended or replaced since is no failure any more.
+        conn.execute(
+            delete(documents).where(
+                documents.c.id == other,
+                not_(exists().where(paths.c.document_id == other)),
+                not_(exists().where(pages.c.document_id == other)),
+            )
+        )
+
+
+def _stand_in(path: Path) -> str:
+    return "path:" + hashlib.sha256(path_to_text(path).encode()).hexdigest()[:59]

@@ -1,46 +1,63 @@
-"""The ledger: which page is in which state, in whose hands, until when.  SQL decides, messages are hints.
+"""The ledger: the states of a page, and the transactions in which a stage ends; SQL decides what is true.
 
-    waiting ── detect ─▶ detected ── classify ─▶ done         failed: set aside, with a reason; retry goes back
+    waiting ── detect ─▶ detected ── classify ─▶ done        failed: set aside, with a reason; retry goes back
 
-Every function is one transaction.  `now` and leases are seconds (since 1970).
+Every function is one transaction; `now` and leases are in seconds (since 1970).  Who takes a page in hand,
+and what becomes of it when they die, is in pipeline/leases.py; its names are here too.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Engine
+from sqlalchemy import ColumnElement, Connection, Engine, func, or_, select, update
 
-from pipeline.catalogue import PageSource
+from pipeline.database import reading, writing
+from pipeline.leases import (
+    DETECTED,
+    DONE,
+    FAILED,
+    OPEN,
+    WAITING,
+    Claim,
+    Due,
+    claim,
+    expire,
+    give_back,
+    move,
+    n_in_flight,
+    take_due,
+    take_suspect,
+    void_leases,
+)
 from pipeline.page import Number, PageDetections, Reading
+from pipeline.results import write_detections, write_readings
+from pipeline.tables import documents, ledger, pages
 
-WAITING, DETECTED, DONE, FAILED = "waiting", "detected", "done", "failed"
-
-
-@dataclass(frozen=True, slots=True)
-class Due:
-    """A row whose stage can start now: publish its id to the stage that takes `state`."""
-
-    ledger_id: int
-    state: str
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A page in hand: nobody else can finish it while `token` is the row's."""
-
-    ledger_id: int
-    token: str
-    state: str
-    suspect: bool  # it was in hand when a process died: hold nothing else
-    source: PageSource
-    run_id: int
-    detector_sha256: str
-    classifier_sha256: str
-    settings: str  # the run's, JSON
-    blob: str | None  # name of the crops, where detect is done
-    width: int | None  # page pixels, where detect is done
-    height: int | None
-    found: PageDetections | None  # where detect is done
+__all__ = [
+    "DETECTED",
+    "DONE",
+    "FAILED",
+    "OPEN",
+    "WAITING",
+    "Claim",
+    "Counts",
+    "Due",
+    "anything_open",
+    "blobs_in_use",
+    "claim",
+    "counts",
+    "expire",
+    "finish_classify",
+    "finish_detect",
+    "give_back",
+    "n_in_flight",
+    "retry",
+    "set_aside",
+    "still_failed",
+    "take_due",
+    "take_suspect",
+    "void_leases",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,33 +77,6 @@ class Counts:
         return self.n_waiting + self.n_detected
 
 
-def take_due(db: Engine, *, now: float, limit: int, lease_s: float) -> list[Due]:
-    """Mark up to `limit` due rows as published and return them: detected before waiting, then by id.
-
-    Suspects are left to `take_suspect`.  A row whose message is lost is due again after `lease_s`.
-    """
-    raise NotImplementedError
-
-
-def take_suspect(db: Engine, *, now: float, lease_s: float, eager: bool) -> Due | None:
-    """Mark one suspect as published and return it; the one with the fewest deaths first.
-
-    Suspects back off 30 s × 2^deaths; `eager` ignores that (nothing else is left to do).  Only call it with
-    nothing in flight, and hold nothing else until it is through.
-    """
-    raise NotImplementedError
-
-
-def n_in_flight(db: Engine, *, now: float) -> int:
-    """Return how many rows are published or in hand (suspects included)."""
-    raise NotImplementedError
-
-
-def claim(db: Engine, ledger_id: int, *, state: str, now: float, lease_s: float) -> Claim | None:
-    """Take a page in hand; None: another has it, it went on already, or it is a suspect nobody published."""
-    raise NotImplementedError
-
-
 def finish_detect(
     db: Engine,
     claim: Claim,
@@ -100,9 +90,28 @@ def finish_detect(
 ) -> bool:
     """Write the detections and go on to detected, published at once (enqueue classify if True).
 
-    False: the claim is no longer ours; nothing was written (delete the blob).
+    `width` and `height` are the page's pixels.  False: the claim is no longer ours; nothing was written
+    (delete the blob).
     """
-    raise NotImplementedError
+    with writing(db) as conn:
+        moved = move(
+            conn,
+            claim,
+            state=DETECTED,
+            blob=blob,
+            scale=float(found.scale),
+            turned=found.turned,
+            suspect=False,
+            attempts=0,
+            reason=None,
+            queued=True,
+            lease_until=now + lease_s,
+        )
+        if moved:
+            size = {"width": width, "height": height}
+            conn.execute(update(pages).where(pages.c.id == claim.source.page_id).values(size))
+            write_detections(conn, claim.ledger_id, found.detections)
+        return moved
 
 
 def finish_classify(
@@ -112,31 +121,41 @@ def finish_classify(
 
     `readings` are those of `claim.found.detections`, in order.  False: the claim is no longer ours.
     """
-    raise NotImplementedError
+    assert claim.found is not None and len(readings) == len(claim.found.detections)
+    with writing(db) as conn:
+        # Every run of the page is locked, in order, before one of them is changed.
+        mine = (
+            select(ledger.c.id, ledger.c.run_id, ledger.c.state)
+            .where(ledger.c.page_id == claim.source.page_id)
+            .order_by(ledger.c.id)
+            .with_for_update()
+        )
+        others = [row for row in conn.execute(mine).all() if row.id != claim.ledger_id]
+        moved = move(
+            conn,
+            claim,
+            state=DONE,
+            blob=None,
+            suspect=False,
+            attempts=0,
+            reason=None,
+            lease_until=0.0,
+            n_digits=sum(reading.digit is not None for reading in readings),
+            n_numbers=len(numbers),
+            finished_at=now,
+        )
+        if moved:
+            write_readings(conn, claim.ledger_id, readings, numbers)
+            if not any(row.state == DONE and row.run_id > claim.run_id for row in others):
+                _make_current(conn, claim)
+        return moved
 
 
 def set_aside(db: Engine, claim: Claim, reason: str, *, now: float) -> bool:
     """Mark the page failed with a one-line reason; False: the claim is no longer ours."""
-    raise NotImplementedError
-
-
-def give_back(db: Engine, claims: Iterable[Claim]) -> int:
-    """Put pages back, due at once and without blame; return how many were still ours."""
-    raise NotImplementedError
-
-
-def expire(db: Engine, *, now: float, max_deaths: int) -> int:
-    """Take back pages whose lease lapsed in somebody's hands; return how many.
-
-    They become suspects; one that already was (so it was alone) has died once more, and at `max_deaths` it is
-    set aside.
-    """
-    raise NotImplementedError
-
-
-def void_leases(db: Engine, *, now: float, max_deaths: int) -> int:
-    """For a new owner of the lock: expire every page in hand, and make due what was published; return how many."""
-    raise NotImplementedError
+    words = " ".join(reason.replace("\0", " ").split())
+    with writing(db) as conn:
+        return move(conn, claim, state=FAILED, failed_in=claim.state, reason=words, lease_until=0.0)
 
 
 def retry(
@@ -147,13 +166,73 @@ def retry(
     everything: bool = False,
     now: float,
 ) -> int:
-    """Put failed pages back to the state they failed in, and free failed documents for ingest; return how many.
+    """Put failed pages back to where they failed, and free failed documents for ingest; return how many.
 
-    `document_ids` means the failed pages of these documents, and the documents themselves if they gave no page.
+    `document_ids` means the failed pages of these documents, and the documents that gave no page.
     """
-    raise NotImplementedError
+    theirs = select(pages.c.id).where(pages.c.document_id.in_(document_ids))
+    wanted_pages = or_(ledger.c.id.in_(ledger_ids), ledger.c.page_id.in_(theirs))
+    back = update(ledger).where(still_failed())
+    freed = update(documents).where(documents.c.n_pages == 0, documents.c.reason.is_not(None))
+    if not everything:
+        back = back.where(wanted_pages)
+        freed = freed.where(documents.c.id.in_(document_ids))
+    with writing(db) as conn:
+        n_pages = conn.execute(
+            back.values(
+                state=ledger.c.failed_in,
+                failed_in=None,
+                reason=None,
+                suspect=False,
+                attempts=0,
+                queued=False,
+                lease_until=0.0,
+            )
+        ).rowcount
+        return n_pages + conn.execute(freed.values(reason=None)).rowcount
+
+
+def still_failed() -> ColumnElement[bool]:
+    """Return the condition for failed rows that no later run has made up for."""
+    later = ledger.alias()
+    made_up = select(later.c.id).where(
+        later.c.page_id == ledger.c.page_id, later.c.run_id > ledger.c.run_id, later.c.state == DONE
+    )
+    return (ledger.c.state == FAILED) & ~made_up.exists()
 
 
 def counts(db: Engine) -> Counts:
-    """Count the rows by state; cheap enough to call twice a second."""
-    raise NotImplementedError
+    """Count the rows by state, from an index alone: about 0.1 s for a million rows."""
+    by_state = select(
+        ledger.c.state, func.count(), func.sum(ledger.c.n_digits), func.sum(ledger.c.n_numbers)
+    ).group_by(ledger.c.state)
+    with reading(db) as conn:
+        rows = {state: (n, n_digits, n_numbers) for state, n, n_digits, n_numbers in conn.execute(by_state)}
+    n = {state: rows[state][0] if state in rows else 0 for state in (WAITING, DETECTED, DONE, FAILED)}
+    return Counts(
+        n[WAITING],
+        n[DETECTED],
+        n[DONE],
+        n[FAILED],
+        n_digits=sum(int(row[1]) for row in rows.values()),
+        n_numbers=sum(int(row[2]) for row in rows.values()),
+    )
+
+
+def anything_open(db: Engine) -> bool:
+    """Return whether any page is still to be worked on; takes no time at any size."""
+    with reading(db) as conn:
+        return conn.execute(select(ledger.c.id).where(ledger.c.state.in_(OPEN)).limit(1)).first() is not None
+
+
+def blobs_in_use(db: Engine) -> set[str]:
+    """Return the names of the crops that a page still needs: any other is left over from a killed process."""
+    with reading(db) as conn:
+        return set(conn.scalars(select(ledger.c.blob).where(ledger.c.blob.is_not(None))))
+
+
+def _make_current(conn: Connection, claim: Claim) -> None:
+    """Show this run's result of the page; the index on `current` allows one at a time."""
+    same_page = ledger.c.page_id == claim.source.page_id
+    for shown, which in ((False, ledger.c.id != claim.ledger_id), (True, ledger.c.id == claim.ledger_id)):
+        conn.execute(update(ledger).where(same_page, which, ledger.c.current != shown).values(current=shown))

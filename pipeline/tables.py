@@ -8,7 +8,8 @@
 
 Times are seconds since 1970 (float, UTC).  Boxes are four columns, xyxy in page pixels.
 Rows of detections, readings and numbers are addressed by (ledger_id, position), so that the
-same page read again with the same weights writes equal rows.
+same page read again with the same weights writes equal rows.  On SQLite they lie in that order
+(no row ids), which makes the file a third smaller.
 """
 
 from sqlalchemy import (
@@ -51,7 +52,9 @@ documents = Table(
     Column("n_pages", Integer, nullable=False),
     Column("added_at", Float, nullable=False),
     Column("reason", Text),  # why no page could be had of it; null where all is well
-    Index(None, "reason", sqlite_where=text("reason IS NOT NULL"), postgresql_where=text("reason IS NOT NULL")),
+    Index(
+        None, "reason", sqlite_where=text("reason IS NOT NULL"), postgresql_where=text("reason IS NOT NULL")
+    ),
 )
 
 paths = Table(
@@ -60,7 +63,9 @@ paths = Table(
     Column("document_id", Id, ForeignKey("documents.id"), primary_key=True),
     Column("path", Sortable, primary_key=True),  # absolute; pipeline/paths.py says how odd bytes are written
     Column("seen_at", Float, nullable=False),
-    Column("size_bytes", BigInteger, nullable=False),  # with modified_at: an unchanged file is not hashed again
+    Column(
+        "size_bytes", BigInteger, nullable=False
+    ),  # with modified_at: an unchanged file is not hashed again
     Column("modified_at", Float, nullable=False),
     Index(None, "path"),
 )
@@ -114,8 +119,14 @@ ledger = Table(
     Index("ix_ledger_due", "state", "suspect", "lease_until", "id"),
     # all that `archive status` needs, so that it reads no row
     Index("ix_ledger_counts", "current", "state", "n_digits", "n_numbers"),
-    Index("ix_ledger_run_state", "run_id", "state"),
     Index("ix_ledger_finished_at", "finished_at"),
+    Index(
+        "ix_ledger_current",
+        "page_id",
+        unique=True,
+        sqlite_where=text("current"),
+        postgresql_where=text("current"),
+    ),
 )
 
 detections = Table(
@@ -128,6 +139,7 @@ detections = Table(
     Column("x1", Float, nullable=False),
     Column("y1", Float, nullable=False),
     Column("score", Float, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 readings = Table(
@@ -140,6 +152,7 @@ readings = Table(
     Column("runners_up", Text, nullable=False),  # JSON, [[digit or null, confidence], …]
     Column("number", Integer),  # position of the number it belongs to
     Column("place", Integer),  # its place in that number, from 0
+    sqlite_with_rowid=False,
 )
 
 numbers = Table(
@@ -159,4 +172,5 @@ numbers = Table(
     Index(None, "text"),
     Index(None, "sort_key"),
     Index(None, "confidence"),
+    sqlite_with_rowid=False,
 )

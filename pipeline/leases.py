@@ -1,0 +1,281 @@
+"""Leases: who takes a page in hand, for how long, and what becomes of it when they die.
+
+A row of the ledger that is open (waiting, detected) is in one of these, told apart by three columns:
+
+    due         no token, not queued      its stage can start (at once, or from `lease_until` for a suspect)
+    queued      no token, queued          its id was published; due again at `lease_until` (lost message)
+    in hand     token                     somebody works on it; expires at `lease_until`
+"""
+
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Row,
+    Select,
+    false,
+    func,
+    or_,
+    select,
+    true,
+    update,
+)
+
+from pipeline.catalogue import PageSource, page_source
+from pipeline.database import reading, writing
+from pipeline.page import PageDetections
+from pipeline.results import read_detections
+from pipeline.tables import ledger, pages, runs
+
+WAITING, DETECTED, DONE, FAILED = "waiting", "detected", "done", "failed"
+OPEN = (WAITING, DETECTED)
+BACK_OFF_S = 30.0
+SUSPECTED = "its process died, or hung, with this page in hand; it is tried again alone"
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A row whose stage can start now: publish its id to the stage that takes `state`."""
+
+    ledger_id: int
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A page in hand: nobody else can finish it while `token` is the row's."""
+
+    ledger_id: int
+    token: str
+    state: str
+    suspect: bool  # it was in hand when a process died: hold nothing else
+    source: PageSource
+    run_id: int
+    detector_sha256: str
+    classifier_sha256: str
+    settings: str  # the run's, JSON
+    blob: str | None  # name of the crops, where detect is done
+    width: int | None  # page pixels, where detect is done
+    height: int | None
+    found: PageDetections | None  # where detect is done
+
+
+def take_due(db: Engine, *, now: float, limit: int, lease_s: float) -> list[Due]:
+    """Mark up to `limit` due rows as published and return them: detected before waiting, then by id.
+
+    Suspects are left to `take_suspect`.  A row whose message is lost is due again after `lease_s`.
+    """
+    due: list[Due] = []
+    for state in (DETECTED, WAITING):  # pages finish before others start
+        chosen = (
+            _unclaimed()
+            .where(ledger.c.state == state, ledger.c.suspect == false(), ledger.c.lease_until <= now)
+            .order_by(ledger.c.lease_until, ledger.c.id)  # the index's order: nothing is sorted
+        )
+        due += _publish(db, chosen.limit(limit - len(due)), now + lease_s)
+        if len(due) >= limit:
+            break
+    return due
+
+
+def take_suspect(db: Engine, *, now: float, lease_s: float, eager: bool) -> Due | None:
+    """Mark one suspect as published and return it; the one with the fewest deaths first.
+
+    Suspects back off 30 s × 2^deaths; `eager` ignores that (nothing else is left to do).  Only call it with
+    nothing in flight, and hold nothing else until it is through.
+    """
+    is_due = ledger.c.lease_until <= now
+    if eager:
+        is_due = or_(is_due, ledger.c.queued == false())
+    chosen = (
+        _unclaimed()
+        .where(ledger.c.state.in_(OPEN), ledger.c.suspect == true(), is_due)
+        .order_by(ledger.c.attempts, ledger.c.lease_until, ledger.c.id)
+    )
+    return next(iter(_publish(db, chosen.limit(1), now + lease_s)), None)
+
+
+def n_in_flight(db: Engine, *, now: float) -> int:
+    """Return how many rows are published or in hand (suspects included)."""
+    with reading(db) as conn:
+        return conn.execute(
+            select(func.count())
+            .select_from(ledger)
+            .where(
+                *_open_with_lease(),
+                ledger.c.lease_until > now,
+                or_(ledger.c.queued, ledger.c.attempt_token.is_not(None)),
+            )
+        ).scalar_one()
+
+
+def claim(db: Engine, ledger_id: int, *, state: str, now: float, lease_s: float) -> Claim | None:
+    """Take a page in hand; None: another has it, it went on already, or it is a suspect nobody published."""
+    token = uuid.uuid4().hex
+    with writing(db) as conn:
+        taken = conn.execute(
+            update(ledger)
+            .where(
+                ledger.c.id == ledger_id,
+                ledger.c.state == state,
+                ledger.c.attempt_token.is_(None),
+                # an old message must not bring a suspect among other pages
+                or_(ledger.c.suspect == false(), ledger.c.queued),
+            )
+            .values(attempt_token=token, lease_until=now + lease_s, queued=False)
+        )
+        return _claimed(conn, ledger_id, token) if taken.rowcount else None
+
+
+def give_back(db: Engine, claims: Iterable[Claim]) -> int:
+    """Put pages back, due at once and without blame; return how many were still ours."""
+    held = list(claims)
+    if not held:
+        return 0
+    with writing(db) as conn:
+        return sum(move(conn, claim, lease_until=0.0) for claim in held)
+
+
+def expire(db: Engine, *, now: float, max_deaths: int) -> int:
+    """Take back pages whose lease lapsed in somebody's hands; return how many.
+
+    They become suspects; one that already was (so it was alone) has died once more, and at `max_deaths` it is
+    set aside.
+    """
+    lapsed = _in_hand().where(ledger.c.lease_until <= now)
+    with reading(db) as conn:
+        if conn.execute(lapsed.limit(1)).first() is None:
+            return 0
+    with writing(db) as conn:
+        return _take_back(conn, lapsed, now, max_deaths)
+
+
+def void_leases(db: Engine, *, now: float, max_deaths: int) -> int:
+    """For a new owner of the lock: take back every page in hand as `expire` does; return how many.
+
+    What was published is due again: its message died with the owner before.
+    """
+    with writing(db) as conn:
+        conn.execute(
+            update(ledger)
+            .where(*_open_with_lease(), ledger.c.attempt_token.is_(None), ledger.c.queued)
+            .values(queued=False, lease_until=0.0)
+        )
+        return _take_back(conn, _in_hand(), now, max_deaths)
+
+
+def move(conn: Connection, claim: Claim, **values: Any) -> bool:
+    """End a claim with these values, in the caller's transaction; False: it is no longer ours."""
+    ended = conn.execute(
+        update(ledger)
+        .where(
+            ledger.c.id == claim.ledger_id,
+            ledger.c.state == claim.state,
+            ledger.c.attempt_token == claim.token,
+        )
+        .values({"attempt_token": None, "queued": False, **values})
+    )
+    return ended.rowcount == 1
+
+
+def _unclaimed() -> Select[int, str]:
+    return select(ledger.c.id, ledger.c.state).where(ledger.c.attempt_token.is_(None))
+
+
+def _open_with_lease() -> tuple[ColumnElement[bool], ...]:
+    """Return conditions for the few open rows with a lease; the million that wait have 0.
+
+    Both values of `suspect` are spelt out so that the index is used up to the lease.
+    """
+    return (
+        ledger.c.state.in_(OPEN),
+        ledger.c.suspect.in_((False, True)),
+        ledger.c.lease_until > 0,
+    )
+
+
+def _in_hand() -> Select[Any]:
+    columns = (ledger.c.id, ledger.c.state, ledger.c.suspect, ledger.c.attempts)
+    return select(*columns).where(*_open_with_lease(), ledger.c.attempt_token.is_not(None))
+
+
+def _publish(db: Engine, chosen: Select[int, str], lease_until: float) -> list[Due]:
+    with reading(db) as conn:  # an idle feeder must not wait for the write lock
+        if conn.execute(chosen.limit(1)).first() is None:
+            return []
+    with writing(db) as conn:
+        rows = conn.execute(chosen.with_for_update(skip_locked=True)).all()
+        taken = ledger.c.id.in_([row.id for row in rows])
+        conn.execute(update(ledger).where(taken).values(queued=True, lease_until=lease_until))
+    return [Due(row.id, row.state) for row in rows]
+
+
+def _claimed(conn: Connection, ledger_id: int, token: str) -> Claim:
+    row = conn.execute(
+        select(
+            ledger,
+            runs.c.detector_sha256,
+            runs.c.classifier_sha256,
+            runs.c.settings,
+            pages.c.width,
+            pages.c.height,
+        )
+        .join(runs, runs.c.id == ledger.c.run_id)
+        .join(pages, pages.c.id == ledger.c.page_id)
+        .where(ledger.c.id == ledger_id)
+    ).one()
+    found = None
+    if row.state == DETECTED:
+        found = PageDetections(read_detections(conn, ledger_id), row.scale, row.turned)
+    return Claim(
+        ledger_id=ledger_id,
+        token=token,
+        state=row.state,
+        suspect=row.suspect,
+        source=page_source(conn, row.page_id),
+        run_id=row.run_id,
+        detector_sha256=row.detector_sha256,
+        classifier_sha256=row.classifier_sha256,
+        settings=row.settings,
+        blob=row.blob,
+        width=row.width,
+        height=row.height,
+        found=found,
+    )
+
+
+def _take_back(conn: Connection, held: Select[Any], now: float, max_deaths: int) -> int:
+    # skip_locked: whoever holds the row is just finishing it
+    rows = conn.execute(held.with_for_update(skip_locked=True)).all()
+    for row in rows:
+        free = {"attempt_token": None, "queued": False}
+        conn.execute(
+            update(ledger).where(ledger.c.id == row.id).values(free | _after_death(row, now, max_deaths))
+        )
+    return len(rows)
+
+
+def _after_death(row: Row[Any], now: float, max_deaths: int) -> dict[str, Any]:
+    """Return what changes in a row whose process died with it in hand."""
+    # Only a suspect was alone: of the others most are innocent.
+    deaths = row.attempts + 1 if row.suspect else row.attempts
+    if row.suspect and deaths >= max_deaths:
+        times = "once" if deaths == 1 else f"{deaths} times"
+        return {
+            "state": FAILED,
+            "failed_in": row.state,
+            "attempts": deaths,
+            "lease_until": 0.0,
+            "reason": f"the page crashed its worker {times}",
+        }
+    return {
+        "suspect": True,
+        "attempts": deaths,
+        "lease_until": now + BACK_OFF_S * 2.0**deaths,
+        "reason": SUSPECTED,
+    }

@@ -1,0 +1,123 @@
+"""What was found on a page, to rows and back; every function works in the caller's transaction."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, insert, select
+
+from pipeline.page import Box, Detection, Number, Reading
+from pipeline.tables import detections, numbers, readings
+
+
+def write_detections(conn: Connection, ledger_id: int, found: Sequence[Detection]) -> None:
+    """Insert the detections of a page, in order."""
+    rows = [
+        {"ledger_id": ledger_id, "position": position, "score": float(detection.score)}
+        | _columns(detection.box)
+        for position, detection in enumerate(found)
+    ]
+    if rows:  # without rows SQLAlchemy would insert one of defaults
+        conn.execute(insert(detections), rows)
+
+
+def write_readings(
+    conn: Connection, ledger_id: int, read: Sequence[Reading], grouped: Sequence[Number]
+) -> None:
+    """Insert the readings of a page's detections, in order, and the numbers that they make."""
+    places = {
+        member: (position, place)
+        for position, number in enumerate(grouped)
+        for place, member in enumerate(number.members)
+    }
+    reading_rows = [
+        {
+            "ledger_id": ledger_id,
+            "position": position,
+            "digit": None if reading.digit is None else int(reading.digit),
+            "confidence": float(reading.confidence),
+            "runners_up": json.dumps(
+                [
+                    [None if digit is None else int(digit), float(chance)]
+                    for digit, chance in reading.runners_up
+                ]
+            ),
+            "number": places.get(position, (None, None))[0],
+            "place": places.get(position, (None, None))[1],
+        }
+        for position, reading in enumerate(read)
+    ]
+    number_rows = [
+        {
+            "ledger_id": ledger_id,
+            "position": position,
+            "text": number.text,
+            "sort_key": sort_key(number.text),
+            "confidence": float(number.confidence),
+            "line": number.line,
+        }
+        | _columns(number.box)
+        for position, number in enumerate(grouped)
+    ]
+    for table, rows in ((readings, reading_rows), (numbers, number_rows)):
+        if rows:
+            conn.execute(insert(table), rows)
+
+
+def read_detections(conn: Connection, ledger_id: int) -> tuple[Detection, ...]:
+    """Return a page's detections, in order."""
+    rows = conn.execute(
+        select(detections).where(detections.c.ledger_id == ledger_id).order_by(detections.c.position)
+    )
+    return tuple(Detection(box_of(row), row.score) for row in rows)
+
+
+def read_readings(conn: Connection, ledger_id: int) -> tuple[tuple[Reading, ...], tuple[Number, ...]]:
+    """Return a page's readings, one a detection, and its numbers in reading order; none before it is done."""
+    rows = conn.execute(
+        select(readings).where(readings.c.ledger_id == ledger_id).order_by(readings.c.position)
+    ).all()
+    read = tuple(
+        Reading(
+            row.digit,
+            row.confidence,
+            tuple((digit, chance) for digit, chance in json.loads(row.runners_up)),
+        )
+        for row in rows
+    )
+    members: dict[int, list[tuple[int, int]]] = {}
+    for row in rows:
+        if row.number is not None:
+            members.setdefault(row.number, []).append((row.place, row.position))
+    grouped = conn.execute(
+        select(numbers).where(numbers.c.ledger_id == ledger_id).order_by(numbers.c.position)
+    )
+    return read, tuple(
+        Number(
+            row.text,
+            row.confidence,
+            box_of(row),
+            row.line,
+            tuple(position for _, position in sorted(members.get(row.position, []))),
+        )
+        for row in grouped
+    )
+
+
+def sort_key(text: str) -> str:
+    """Return the key that sorts as the number does: how many digits without leading zeros, then these.
+
+    >>> sort_key("0042")
+    '000242'
+    """
+    digits = "".join(char for char in text if char in "0123456789").lstrip("0")
+    return f"{len(digits):04d}{digits}"
+
+
+def box_of(row: Row[Any]) -> Box:
+    """Return the box of a row's four columns."""
+    return Box(row.x0, row.y0, row.x1, row.y1)
+
+
+def _columns(box: Box) -> dict[str, float]:
+    return {"x0": float(box.x0), "y0": float(box.y0), "x1": float(box.x1), "y1": float(box.y1)}
