@@ -1,1 +1,1 @@
-"""The networks: each one file with its configuration, layers, loss and decoding; uint8 arrays in, numpy out."""
+"""The networks: each one file with its configuration, layers, loss, decoding; uint8 arrays in, numpy out."""

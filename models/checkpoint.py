@@ -45,7 +45,9 @@ def save_checkpoint(file: Path, weights: dict[str, torch.Tensor], metadata: Meta
 def load_checkpoint(file: Path, kind: str) -> tuple[dict[str, torch.Tensor], Metadata]:
     """Return the weights and metadata of a checkpoint of this kind; MissingError says what is wrong."""
     if not file.exists():
-        raise MissingError(f"{file}: there are no weights here; give others with --{kind.removeprefix('digit-')}")
+        raise MissingError(
+            f"{file}: there are no weights here; give others with --{kind.removeprefix('digit-')}"
+        )
     try:
         with safe_open(file, framework="pt") as opened:
             written = (opened.metadata() or {}).get("archive")
@@ -53,7 +55,7 @@ def load_checkpoint(file: Path, kind: str) -> tuple[dict[str, torch.Tensor], Met
     except (SafetensorError, OSError) as error:
         raise MissingError(f"{file}: the weights are damaged: {error}") from error
     if written is None:
-        raise MissingError(f"{file}: is a safetensors file, but no checkpoint of ours: its metadata is missing")
+        raise MissingError(f"{file}: is no checkpoint of ours: its metadata is missing")
     values = json.loads(written)
     if values.get("format_version") != FORMAT_VERSION:
         version = values.get("format_version")
@@ -71,7 +73,7 @@ def load_weights(network: torch.nn.Module, weights: dict[str, torch.Tensor], fil
         ours = tuple(expected[name].shape) if name in expected else None
         theirs = tuple(weights[name].shape) if name in weights else None
         if ours != theirs:
-            raise MissingError(f"{file}: layer {name} is {theirs} in the file and {ours} in its configuration")
+            raise MissingError(f"{file}: layer {name} is {theirs} in the file, {ours} by its configuration")
     network.load_state_dict(weights)
 
 

@@ -62,6 +62,7 @@ class DigitDetector(nn.Module):
         self.fuse4 = conv(c4, c4)
         self.head = conv(c2, config.head)
         self.maps = nn.Conv2d(config.head, 5, 1)
+        assert self.maps.bias is not None
         nn.init.constant_(self.maps.bias[:1], -4.0)  # digits are rare: begin with low heat
 
     def forward(self, ink: Tensor) -> Tensor:

@@ -103,7 +103,7 @@ def load_classifier(file: Path, device: str = "auto") -> Classifier:
 
 
 def pick_device(name: str) -> torch.device:
-    """Return the device of that name; "auto" is a GPU where there is one.  MissingError if it is not there."""
+    """Return the device of that name; "auto" is a GPU where there is one.  Raises MissingError."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -116,10 +116,8 @@ def pick_device(name: str) -> torch.device:
 
 def _reading(row: npt.NDArray[np.float32], score: float) -> Reading:
     order = np.argsort(-row, kind="stable")
-    if score * (1 - row[REJECT]) < ACCEPT_BAR:
-        best = REJECT
-    else:
-        best = int(next(i for i in order if i != REJECT))
+    accepted = score * (1 - row[REJECT]) >= ACCEPT_BAR
+    best = int(next(i for i in order if i != REJECT)) if accepted else REJECT
     rest = [int(i) for i in order if i != best][:_RUNNERS_UP]
     return Reading(
         digit=None if best == REJECT else best,
@@ -133,10 +131,14 @@ def _tuples(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _ready(network: nn.Module, device: torch.device) -> None:
-    """Make a network ready to read: each batch normalisation folded into its convolution (same answers, faster)."""
+    """Make a network ready to read: batch normalisation folded into the convolutions (the same, faster)."""
     network.eval()
     for module in network.modules():
-        if isinstance(module, nn.Sequential) and isinstance(module[0], nn.Conv2d) and isinstance(module[1], nn.BatchNorm2d):
+        if (
+            isinstance(module, nn.Sequential)
+            and isinstance(module[0], nn.Conv2d)
+            and isinstance(module[1], nn.BatchNorm2d)
+        ):
             module[0] = fuse_conv_bn_eval(module[0], module[1])
             module[1] = nn.Identity()
-    network.requires_grad_(False).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.requires_grad_(False).to(device).to(memory_format=torch.channels_last)

@@ -5,6 +5,8 @@ then the detector tries a few scales round that on the parts of the page that ha
 the one with the largest summed score wins.
 """
 
+import math
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -41,11 +43,11 @@ def estimate_scale(network: DigitDetector, grey: npt.NDArray[np.uint8], device: 
 
 def guess_scale(grey: npt.NDArray[np.uint8]) -> float:
     """Return the scale that brings the parts of ink of a page to their usual height."""
-    look = min(1.0, _LOOK_PX / grey.shape[1])
+    look: float = min(1.0, _LOOK_PX / grey.shape[1])
     heights = ink_heights(ink_map(grey, look))
     if len(heights) == 0:
         return look
-    return float(look * _PART_PX / np.median(heights))
+    return look * _PART_PX / float(np.median(heights))
 
 
 def ink_heights(ink: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
@@ -60,7 +62,7 @@ def ink_heights(ink: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
 
 def largest_scale(grey: npt.NDArray[np.uint8]) -> float:
     """Return the scale at which the ink map reaches the size it may have."""
-    return float(np.sqrt(_MAX_INK_PIXELS / grey.size))
+    return math.sqrt(_MAX_INK_PIXELS / grey.size)
 
 
 def _windows(grey: npt.NDArray[np.uint8], scale: float) -> list[npt.NDArray[np.uint8]]:

@@ -56,9 +56,7 @@ def _cores(ink: npt.NDArray[np.uint8]) -> Iterator[tuple[int, int, int, int]]:
 
 def _cut(ink: npt.NDArray[np.uint8], x: int, y: int, width: int, height: int) -> npt.NDArray[np.uint8]:
     """Return a core with its halo, paper beyond the page, both sides multiples of 16."""
-    tile_height, tile_width = (
-        -(-(side + 2 * _HALO_PX) // MULTIPLE) * MULTIPLE for side in (height, width)
-    )
+    tile_height, tile_width = (-(-(side + 2 * _HALO_PX) // MULTIPLE) * MULTIPLE for side in (height, width))
     tile = np.zeros((tile_height, tile_width), np.uint8)
     top, left = y - _HALO_PX, x - _HALO_PX
     part = ink[max(top, 0) : top + tile_height, max(left, 0) : left + tile_width]

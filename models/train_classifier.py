@@ -42,12 +42,12 @@ def train_classifier(
     """
     torch.manual_seed(recipe.seed)
     rng = np.random.default_rng(recipe.seed)
-    network.to(device, memory_format=torch.channels_last).train()
+    network.to(device).to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
     )
-    began, step, running = time.monotonic(), 0, 0.0
-    for crops, classes in _batches(sets, recipe, rng):
+    began, running = time.monotonic(), 0.0
+    for step, (crops, classes) in enumerate(_batches(sets, recipe, rng), start=1):
         done = (time.monotonic() - began) / (recipe.minutes * 60)
         if done >= 1:
             break
@@ -60,7 +60,6 @@ def train_classifier(
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        step += 1
         keep = min(0.98, 1 - 1 / step)
         running = keep * running + (1 - keep) * float(loss.detach())
         on_progress(Progress(done, step, (running,)))
@@ -68,16 +67,17 @@ def train_classifier(
 
 
 def change_crops(wide: Tensor) -> Tensor:
-    """Return wide crops, uint8 (N, 64, 64), turned, slanted, resized and inked anew: float (N, 1, 40, 40), 0 to 1."""
+    """Return wide crops, uint8 (N, 64, 64), turned, slanted, resized and inked anew.
+
+    The answer is float (N, 1, 40, 40), 0 to 1.
+    """
     n, side = len(wide), wide.shape[-1]
     ink = wide[:, None].float() / 255
     turn = torch.randn(n) * math.radians(5)
     slant = torch.randn(n) * 0.15
     zoom_x, zoom_y = (torch.exp(torch.randn(n) * 0.08) for _ in range(2))
     cos, sin = turn.cos(), turn.sin()
-    shape = torch.stack(
-        [zoom_x * cos, slant * zoom_x - sin, zoom_y * sin, zoom_y * cos], dim=1
-    ).view(n, 2, 2)
+    shape = torch.stack([zoom_x * cos, slant * zoom_x - sin, zoom_y * sin, zoom_y * cos], dim=1).view(n, 2, 2)
     shift = torch.randn(n, 2, 1) * 1.5 * 2 / side
     matrix = torch.cat([shape * (CROP_SIZE_PX / side), shift], dim=2).to(wide.device)
     grid = F.affine_grid(matrix, [n, 1, CROP_SIZE_PX, CROP_SIZE_PX], align_corners=False)

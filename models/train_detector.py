@@ -39,24 +39,25 @@ class Progress:
 
 def train_detector(
     network: DigitDetector,
-    pages: Sequence[LabelledPage],
+    sets: Sequence[tuple[Sequence[LabelledPage], float]],
     recipe: DetectorRecipe,
     device: torch.device,
     on_progress: Callable[[Progress], None],
 ) -> None:
     """Train the network in place until the recipe's minutes are over.
 
-    The learning rate rises for the first 3 % of the time and falls along a cosine after.  Steps are
-    taken in bfloat16 where the device is quick at it.
+    `sets` are collections of labelled pages, each with the share of the windows it gives.  The learning
+    rate rises for the first 3 % of the time and falls along a cosine after.  Steps are
+    taken in bfloat16.
     """
     torch.manual_seed(recipe.seed)
     rng = np.random.default_rng(recipe.seed)
-    network.to(device, memory_format=torch.channels_last).train()
+    network.to(device).to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
     )
-    began, step, running = time.monotonic(), 0, (0.0, 0.0)
-    for ink, target, weight in batches(pages, recipe, rng):
+    began, running = time.monotonic(), (0.0, 0.0)
+    for step, (ink, target, weight) in enumerate(_batches(sets, recipe, rng), start=1):
         done = (time.monotonic() - began) / (recipe.minutes * 60)
         if done >= 1:
             break
@@ -69,7 +70,6 @@ def train_detector(
         (heat + 0.5 * boxes).backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
         optimizer.step()
-        step += 1
         keep = min(0.98, 1 - 1 / step)
         running = (
             keep * running[0] + (1 - keep) * float(heat.detach()),
@@ -84,14 +84,20 @@ def schedule(done: float) -> float:
     return min(1.0, done / 0.03 + 0.05) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(done, 1.0))))
 
 
-def batches(
-    pages: Sequence[LabelledPage], recipe: DetectorRecipe, rng: np.random.Generator
+def _batches(
+    sets: Sequence[tuple[Sequence[LabelledPage], float]], recipe: DetectorRecipe, rng: np.random.Generator
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Yield batches without end: ink (N, 1, S, S), target (N, 5, S/2, S/2), weight (N, S/2, S/2).
 
-    Pages are drawn by the square root of their digits, so that large ones don't drown the others.
+    Inside a set pages are taken by the square root of their digits, so that large ones don't drown the
+    others.
     """
-    chance = np.array([math.sqrt(len(page.digits)) + 4 for page in pages])
+    pages = [page for part, _ in sets for page in part]
+    chances = []
+    for part, share in sets:
+        weights = np.array([math.sqrt(len(page.digits)) + 4 for page in part])
+        chances.append(share * weights / weights.sum())
+    chance = np.concatenate(chances)
     chance /= chance.sum()
     while True:
         windows = [
@@ -100,10 +106,9 @@ def batches(
         ]
         ink = torch.from_numpy(np.stack([window[0] for window in windows])[:, None]).float() / 255
         targets = [draw_target(boxes, recipe.window_px // STRIDE) for _, _, boxes in windows]
-        weights = np.stack([known[::STRIDE, ::STRIDE] for _, known, _ in windows]).astype(np.float32)
-        weights = np.where(weights == 1, recipe.outside, weights / 2)
+        known = np.stack([known[::STRIDE, ::STRIDE] for _, known, _ in windows])
         target = torch.from_numpy(np.stack(targets))
-        weight = torch.from_numpy(weights.astype(np.float32))
+        weight = torch.tensor([0.0, recipe.outside, 1.0])[torch.from_numpy(known).long()]
         yield ink, target, torch.where(target[:, 0] == 1, torch.ones_like(weight), weight)
 
 

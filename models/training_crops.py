@@ -1,4 +1,4 @@
-"""The crops that teach the classifier: digits and rejects of labelled pages, and digits of other collections."""
+"""The crops that teach the classifier: digits and rejects of labelled pages, and MNIST's digits."""
 
 import gzip
 from collections.abc import Sequence
@@ -105,7 +105,7 @@ def _between_digits(page: LabelledPage, rng: np.random.Generator) -> list[Box]:
     for a, b in zip(page.digits, page.digits[1:], strict=False):
         near = 0 <= b.box.x0 - a.box.x1 < 0.5 * a.box.height and abs(a.box.y0 - b.box.y0) < 0.5 * a.box.height
         if near and rng.random() < 0.25:
-            (ax, ay), (bx, by) = a.box.centre, b.box.centre
+            ax, bx = a.box.centre[0], b.box.centre[0]
             seams.append(Box(ax, min(a.box.y0, b.box.y0), max(bx, ax + 4), max(a.box.y1, b.box.y1)))
     return seams
 

@@ -15,7 +15,7 @@ INDEX = "labels.jsonl"
 
 
 def write_label_set(folder: Path, pages: Iterable[LabelledPage]) -> Iterator[LabelledPage]:
-    """Write pages as they come and hand each on: `<name>.png` (ink), `<name>.known.png`, a line in the index."""
+    """Write pages as they come and hand each on: `<name>.png`, `<name>.known.png`, a line in the index."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / INDEX).open("w", encoding="utf-8") as index:
         for page in pages:

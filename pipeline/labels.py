@@ -6,6 +6,7 @@ parts cut at their valleys); where as many parts as digits are found, each part 
 Lines without a digit are known to hold none; all other lines teach nothing and are left out.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -131,7 +132,9 @@ def _parts(patch: Ink, level: int) -> list[Box]:
     """Return the parts of ink above a level, specks left out and stacked pieces joined, left to right."""
     mask = (patch > level).astype(np.uint8)
     n, _, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
-    boxes = [Box(float(x), float(y), float(x + w), float(y + h)) for x, y, w, h, area in stats[1:n] if area >= 12]
+    boxes = [
+        Box(float(x), float(y), float(x + w), float(y + h)) for x, y, w, h, area in stats[1:n] if area >= 12
+    ]
     if not boxes:
         return []
     tall = float(np.median(sorted((box.height for box in boxes), reverse=True)[:3]))
@@ -184,11 +187,9 @@ def _cut(patch: Ink, part: Box, n: int) -> list[Box]:
         edges.append(low + int(np.argmin(columns[low:high])))
     edges.append(x1 - x0)
     pieces = []
-    for left, right in zip(edges, edges[1:], strict=False):
+    for left, right in itertools.pairwise(edges):
         rows = np.flatnonzero((patch[y0:y1, x0 + left : x0 + right] > _LEVELS[0]).any(axis=1))
         if len(rows) == 0:
             return [part]
-        pieces.append(
-            Box(float(x0 + left), float(y0 + rows[0]), float(x0 + right), float(y0 + rows[-1] + 1))
-        )
+        pieces.append(Box(float(x0 + left), float(y0 + rows[0]), float(x0 + right), float(y0 + rows[-1] + 1)))
     return pieces

@@ -1,0 +1,38 @@
+"""Drawn pages as labelled pages: hands, papers and layouts without end, with every box known."""
+
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+
+from pipeline.drawn import DrawnPage, draw_page, draw_strip
+from pipeline.ink import ink_map
+from pipeline.labels import LabelledDigit, LabelledPage
+from pipeline.page import Box
+
+# the median height of digits in labelled pages of registers lies between these, in ink map pixels
+_DIGIT_PX = (17.0, 36.0)
+
+
+def drawn_label_set(n_pages: int, seed: int) -> Iterator[LabelledPage]:
+    """Yield labelled drawn pages of varied style; every fifth is a sheet of single-number strips."""
+    rng = np.random.default_rng(seed)
+    for k in range(n_pages):
+        number = seed * 1_000_000 + k
+        drawn = draw_strip(number) if k % 5 == 4 else draw_page(number, "varied")
+        yield label_drawn(f"drawn-{number}", drawn, float(rng.uniform(*_DIGIT_PX)))
+
+
+def label_drawn(name: str, drawn: DrawnPage, digit_px: float) -> LabelledPage:
+    """Return a drawn page as a labelled page whose median digit is `digit_px` high."""
+    pixels = drawn.pixels
+    grey = pixels if pixels.ndim == 2 else np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.uint8)
+    heights = [digit.box.height for digit in drawn.digits]
+    scale = digit_px / float(np.median(heights)) if heights else 1.0
+    ink = ink_map(grey, scale)
+    digits = tuple(LabelledDigit(_scaled(digit.box, scale), digit.digit) for digit in drawn.digits)
+    return LabelledPage(name, ink, np.full(ink.shape, 2, np.uint8), digits, len(digits))
+
+
+def _scaled(box: Box, scale: float) -> Box:
+    return Box(box.x0 * scale, box.y0 * scale, box.x1 * scale, box.y1 * scale)

@@ -1,0 +1,205 @@
+"""The networks: shapes, empty batches, learning, and checkpoints that load strictly."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.checkpoint import Metadata, load_checkpoint, load_weights, save_checkpoint
+from models.classifier import ClassifierConfig, DigitClassifier, classifier_loss
+from models.detector import DetectorConfig, DigitDetector, decode_maps, detector_loss
+from models.reader import load_classifier, load_detector
+from models.tiles import detect_boxes
+from models.train_detector import draw_target
+from pipeline.errors import MissingError
+
+SMALL = DetectorConfig(channels=(8, 8, 16, 16), head=8)
+
+
+def saved_detector(folder: Path, seed: int = 0) -> Path:
+    torch.manual_seed(seed)
+    file = folder / "detector.safetensors"
+    network = DigitDetector(SMALL)
+    save_checkpoint(file, network.state_dict(), Metadata("digit-detector", asdict(SMALL)))
+    return file
+
+
+def saved_classifier(folder: Path) -> Path:
+    torch.manual_seed(0)
+    file = folder / "classifier.safetensors"
+    network, config = DigitClassifier(ClassifierConfig()), ClassifierConfig()
+    save_checkpoint(file, network.state_dict(), Metadata("digit-classifier", asdict(config), 1.5))
+    return file
+
+
+def test_the_detector_gives_five_maps_at_half_the_size() -> None:
+    maps = DigitDetector(SMALL)(torch.zeros(2, 1, 64, 96))
+    assert maps.shape == (2, 5, 32, 48)
+
+
+def test_what_is_drawn_as_target_is_decoded_to_the_same_boxes() -> None:
+    boxes = np.array([[10, 20, 24, 48], [60.5, 21, 70, 50], [100, 90, 131, 111]], np.float32)
+    target = torch.from_numpy(draw_target(boxes, 80))
+    target[0] = torch.logit(target[0].clamp(1e-4, 1 - 1e-4))
+    found = decode_maps(target, 0.9).numpy()
+    found = found[np.argsort(found[:, 0])]
+    assert np.abs(found[:, :4] - boxes).max() < 0.01
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=20, deadline=None)
+def test_every_box_inside_has_its_centre_marked(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    corner = rng.uniform(0, 100, (5, 2))
+    boxes = np.concatenate([corner, corner + rng.uniform(3, 27, (5, 2))], axis=1).astype(np.float32)
+    target = draw_target(boxes, 64)
+    for x0, y0, x1, y1 in boxes:
+        assert target[0, int((y0 + y1) / 4), int((x0 + x1) / 4)] == 1
+
+
+def test_the_detector_learns_one_batch() -> None:
+    torch.manual_seed(0)
+    ink = torch.zeros(2, 1, 64, 64)
+    ink[0, 0, 20:40, 10:22] = 1
+    ink[1, 0, 24:44, 36:50] = 1
+    boxes = [np.array([[10, 20, 22, 40]], np.float32), np.array([[36, 24, 50, 44]], np.float32)]
+    target = torch.from_numpy(np.stack([draw_target(box, 32) for box in boxes]))
+    network = DigitDetector(SMALL)
+    optimizer = torch.optim.AdamW(network.parameters(), 1e-2)
+    for _ in range(250):
+        heat, sizes = detector_loss(network(ink), target, torch.ones(2, 32, 32))
+        optimizer.zero_grad()
+        (heat + sizes).backward()
+        optimizer.step()
+    for maps, box in zip(network(ink).detach(), boxes, strict=True):
+        found = decode_maps(maps, 0.3).numpy()
+        assert len(found) == 1
+        assert np.abs(found[0, :4] - box[0]).max() < 2
+
+
+def test_what_is_not_known_teaches_nothing() -> None:
+    maps = torch.randn(1, 5, 8, 8, requires_grad=True)
+    target = torch.zeros(1, 5, 8, 8)
+    heat, sizes = detector_loss(maps, target, torch.zeros(1, 8, 8))
+    (heat + sizes).backward()
+    assert maps.grad is not None
+    assert float(maps.grad.abs().max()) == 0
+
+
+def test_the_classifier_learns_one_batch() -> None:
+    torch.manual_seed(0)
+    network = DigitClassifier(ClassifierConfig(channels=(8, 8, 16), hidden=32, dropout=0))
+    crops, classes = torch.rand(11, 1, 40, 40), torch.arange(11)
+    optimizer = torch.optim.AdamW(network.parameters(), 5e-3)
+    for _ in range(60):
+        loss = classifier_loss(network(crops), classes)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert network(crops).argmax(1).tolist() == classes.tolist()
+
+
+def test_no_crops_give_no_readings(tmp_path: Path) -> None:
+    classifier = load_classifier(saved_classifier(tmp_path), "cpu")
+    assert classifier.read(np.zeros((0, 40, 40), np.uint8), []) == []
+
+
+def test_a_batch_reads_as_single_crops_do_in_any_order(tmp_path: Path) -> None:
+    classifier = load_classifier(saved_classifier(tmp_path), "cpu")
+    crops = np.random.default_rng(0).integers(0, 255, (9, 40, 40), dtype=np.uint8)
+    together = classifier.read(crops, [0.9] * 9)
+    backwards = classifier.read(crops[::-1].copy(), [0.9] * 9)[::-1]
+    for k, reading in enumerate(together):
+        (alone,) = classifier.read(crops[k : k + 1], [0.9])
+        assert alone.digit == reading.digit == backwards[k].digit
+        assert alone.confidence == pytest.approx(reading.confidence, abs=1e-5)
+
+
+def test_confidences_are_chances_and_the_runners_up_follow(tmp_path: Path) -> None:
+    classifier = load_classifier(saved_classifier(tmp_path), "cpu")
+    crops = np.random.default_rng(1).integers(0, 255, (5, 40, 40), dtype=np.uint8)
+    for reading in classifier.read(crops, [1.0, 0.9, 0.5, 0.2, 0.01]):
+        assert 0 <= reading.confidence <= 1
+        assert [digit for digit, _ in reading.runners_up].count(reading.digit) == 0
+        chances = [confidence for _, confidence in reading.runners_up]
+        assert chances == sorted(chances, reverse=True)
+
+
+def test_a_weak_detection_needs_a_surer_reading(tmp_path: Path) -> None:
+    classifier = load_classifier(saved_classifier(tmp_path), "cpu")
+    crops = np.random.default_rng(1).integers(0, 255, (3, 40, 40), dtype=np.uint8)
+    assert all(reading.digit is None for reading in classifier.read(crops, [0.0] * 3))
+    assert all(reading.digit is not None for reading in classifier.read(crops, [1.0] * 3))
+
+
+def test_a_blank_page_has_no_digits(tmp_path: Path) -> None:
+    detector = load_detector(saved_detector(tmp_path), "cpu")
+    assert detector.detect(np.full((300, 200), 230, np.uint8)).detections == ()
+    assert detector.detect(np.full((1, 1), 0, np.uint8)).detections == ()
+
+
+def test_a_network_loads_as_it_was_saved(tmp_path: Path) -> None:
+    file = saved_detector(tmp_path)
+    network = DigitDetector(SMALL)
+    weights, metadata = load_checkpoint(file, "digit-detector")
+    load_weights(network, weights, file)
+    torch.manual_seed(0)
+    first = DigitDetector(SMALL)
+    ink = torch.rand(1, 1, 64, 64)
+    assert torch.equal(network.eval()(ink), first.eval()(ink))
+    assert metadata.config["head"] == 8
+
+
+def test_folding_the_normalisation_changes_no_answer(tmp_path: Path) -> None:
+    file = saved_detector(tmp_path)
+    plain = DigitDetector(SMALL)
+    load_weights(plain, load_checkpoint(file, "digit-detector")[0], file)
+    folded = load_detector(file, "cpu").network
+    ink = torch.rand(1, 1, 64, 64)
+    assert torch.allclose(plain.eval()(ink), folded(ink), atol=1e-4)
+
+
+def test_tiles_see_what_the_whole_page_shows(tmp_path: Path) -> None:
+    network = load_detector(saved_detector(tmp_path), "cpu").network
+    ink = np.random.default_rng(0).integers(0, 255, (900, 800), dtype=np.uint8)
+    found = detect_boxes(network, ink, 0.0, torch.device("cpu"))
+    assert len(found) > 0
+    assert (found[1:, 4] <= found[:-1, 4]).all()
+    centres = (found[:, :2] + found[:, 2:4]) / 2
+    assert (centres >= 0).all()
+    assert (centres[:, 0] < 800).all()
+    assert (centres[:, 1] < 900).all()
+
+
+@pytest.mark.parametrize("cut", [0, 5, 200, -1])
+def test_a_damaged_checkpoint_is_named(tmp_path: Path, cut: int) -> None:
+    file = saved_detector(tmp_path)
+    file.write_bytes(file.read_bytes()[:cut])
+    with pytest.raises(MissingError, match=r"detector\.safetensors: the weights are damaged"):
+        load_detector(file, "cpu")
+
+
+def test_weights_that_are_not_there_are_named(tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match="there are no weights here"):
+        load_detector(tmp_path / "none.safetensors", "cpu")
+
+
+def test_a_classifier_is_no_detector(tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match="holds a digit-classifier, not a digit-detector"):
+        load_detector(saved_classifier(tmp_path), "cpu")
+
+
+def test_layers_that_differ_are_named(tmp_path: Path) -> None:
+    file = saved_detector(tmp_path)
+    other = DigitDetector(DetectorConfig(channels=(8, 8, 16, 24), head=8))
+    with pytest.raises(MissingError, match=r"layer down16\.\S+ is \(16"):
+        load_weights(other, load_checkpoint(file, "digit-detector")[0], file)
+
+
+def test_a_device_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match="device 'cuda:77' can't be used"):
+        load_detector(saved_detector(tmp_path), "cuda:77")
