@@ -18,12 +18,10 @@ from pipeline.errors import BusyError, MissingError, SourceGoneError, StorageErr
 from pipeline.ledger import Due
 from pipeline.settings import Settings
 from pipeline.sources import Document, PageRef
-from pipeline.storage import Files
 from workers.agreed import log_path
 from workers.app import create_app
 from workers.feeder import Feeder
 from workers.in_hand import InHand
-from workers.sweep import sweep
 from workers.trouble import Trouble
 from workers.watch import Engine, run_until_done
 from workers.whereabouts import where_is
@@ -236,20 +234,6 @@ def test_a_file_that_was_changed_says_so(tmp_path: Path) -> None:
     file.write_bytes(b"other bytes")
     with pytest.raises(SourceGoneError, match="run `archive ingest` on it again"):
         where_is(source_of(file, sha256="0" * 64, size=9, at=12.0))
-
-
-def test_the_sweep_leaves_the_crops_that_a_page_needs(db: Database, tmp_path: Path) -> None:
-    (ledger_id, _) = add_pages(db, 2)
-    files = Files(str(tmp_path / "files"))
-    for name in ("crops/1-needed.npz", "crops/2-stray.npz"):
-        files.put(name, b"crops")
-    with writing(db) as conn:
-        conn.execute(
-            text("UPDATE ledger SET state = 'detected', blob = 'crops/1-needed.npz' WHERE id = :id"),
-            {"id": ledger_id},
-        )
-    assert sweep(db, files) == 1
-    assert list(files.names("crops/")) == ["crops/1-needed.npz"]
 
 
 def test_messages_reach_the_worker_of_the_embedded_broker() -> None:

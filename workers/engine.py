@@ -8,6 +8,7 @@ A second SIGTERM, the end of the command, or a page past its deadline: leave at 
 Everything that must not wait happens in the main thread, which looks after the others.
 """
 
+import contextlib
 import faulthandler
 import json
 import logging
@@ -30,8 +31,7 @@ from workers.app import CLASSIFY, DETECT, QUEUES, create_app
 from workers.feeder import Feeder
 from workers.in_hand import InHand
 from workers.networks import Networks
-from workers.stages import Bench
-from workers.sweep import sweep
+from workers.stages import CROPS, Bench
 from workers.tasks import add_tasks
 from workers.trouble import Trouble
 
@@ -95,8 +95,8 @@ class Embedded:
         self.bench.networks.classifier()
         now = time.time()
         n = ledger.void_leases(self.bench.db, now=now, max_deaths=self._settings.max_deaths)
-        sweep(self.bench.db, self.bench.files)
-        log.info("ready; %d leases of an engine before were void", n)
+        n_stray = self.bench.files.keep_only(CROPS, ledger.blobs_in_use(self.bench.db))
+        log.info("ready; from the engine before: %d pages in hand, %d stray blobs", n, n_stray)
         self._threads = [
             threading.Thread(target=self._worker.start, name="worker", daemon=True),
             threading.Thread(
@@ -181,8 +181,8 @@ def main() -> None:
         level=logging.INFO,
         format=f"%(asctime)s [{os.getpid()}] %(levelname)s %(name)s: %(message)s",
     )
-    for noisy in ("celery", "kombu", "alembic"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    for noisy in ("celery", "kombu"):  # kombu warns that memory:// has no host name
+        logging.getLogger(noisy).setLevel(logging.ERROR)
     code, why = LEFT_ORPHANED, ""
     try:
         line = read_line(0)
@@ -197,10 +197,12 @@ def main() -> None:
     except Exception as error:
         log.exception("the engine met a bug")
         code, why = LEFT_BUG, f"{type(error).__name__}: {error}"
-    log.info("leaving (%d) %s", code, why)
-    os.write(words, why.encode())
-    logging.shutdown()
-    os._exit(code)
+    finally:
+        # whatever else goes wrong: threads that hang must not keep the process
+        with contextlib.suppress(BaseException):
+            log.info("leaving (%d) %s", code, why)
+            os.write(words, why.encode())
+        os._exit(code)
 
 
 if __name__ == "__main__":
