@@ -1,13 +1,48 @@
-"""What query, show, export, status and failed read: current runs only, streamed."""
+"""What query, status and failed read: current runs only, streamed.
 
+What show and export read, whole pages, is in pipeline/exports.py; its names are here too.
+"""
+
+import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from sqlalchemy import Connection
+from sqlalchemy import ColumnElement, Connection, Select, func, select
 
-from pipeline.catalogue import PageSource
-from pipeline.page import Box, Detection, Number, Reading
+from pipeline.errors import UsageError
+from pipeline.exports import (
+    STREAM,
+    ExportedDigit,
+    ExportedPage,
+    PageResult,
+    exported_pages,
+    newest_path,
+    page_of,
+    page_result,
+)
+from pipeline.ledger import DETECTED, DONE, FAILED, OPEN, WAITING, still_failed
+from pipeline.matching import documents_meant, glob, starts_with
+from pipeline.page import Box
+from pipeline.results import box_of, sort_key
+from pipeline.tables import documents, ledger, numbers, pages
+
+__all__ = [
+    "ExportedDigit",
+    "ExportedPage",
+    "Failure",
+    "Filter",
+    "NumberRow",
+    "PageResult",
+    "Status",
+    "exported_pages",
+    "failures",
+    "find_numbers",
+    "page_of",
+    "page_result",
+    "sort_key",
+    "status",
+]
 
 Order = Literal["reading", "text", "number", "confidence"]
 
@@ -76,84 +111,143 @@ class Failure:
     attempts: int
 
 
-@dataclass(frozen=True, slots=True)
-class PageResult:
-    """All that is known of a page in its current run."""
-
-    ledger_id: int
-    run_id: int
-    state: str
-    reason: str | None
-    width: int | None
-    height: int | None
-    turned: int
-    detections: tuple[Detection, ...]
-    readings: tuple[Reading, ...]  # one a detection once the page is done, else none
-    numbers: tuple[Number, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ExportedDigit:
-    """One digit of `export digits`; `number` is the position of its number on the page."""
-
-    box: Box
-    digit: int
-    confidence: float
-    score: float
-    number: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class ExportedPage:
-    """One page of `export digits`; rejected detections are left out."""
-
-    image: str  # the file's name, or the member's in a ZIP
-    path: str
-    page_index: int  # from 0 in its document
-    width: int
-    height: int
-    turned: int
-    digits: tuple[ExportedDigit, ...]
-
-
-def sort_key(text: str) -> str:
-    """Return the key that sorts as the number does: how many digits without leading zeros, then these.
-
-    >>> sort_key("0042")
-    '000242'
-    """
-    digits = "".join(char for char in text if char in "0123456789").lstrip("0")
-    return f"{len(digits):04d}{digits}"
-
-
 def find_numbers(conn: Connection, wanted: Filter) -> Iterator[NumberRow]:
-    """Yield the numbers that match; raises UsageError for a bound that is no number or an unknown document."""
-    raise NotImplementedError
+    """Yield the numbers that match; UsageError for a bound that is no number or an unknown document."""
+    rows = conn.execute(_numbers_query(conn, wanted), execution_options=STREAM)
+    for row in rows:
+        yield NumberRow(
+            path=row.path,
+            document_id=row.document_id,
+            page=row.page_index + 1,
+            line=row.line + 1,
+            position=row.position,
+            text=row.text,
+            confidence=row.confidence,
+            box=box_of(row),
+            ledger_id=row.ledger_id,
+            run_id=row.run_id,
+        )
 
 
 def status(conn: Connection, *, now: float, lately_s: float = 60.0) -> Status:
-    """Count documents, pages by state, digits and numbers, without reading them."""
-    raise NotImplementedError
+    """Count documents, pages by state, digits and numbers; an index holds all of it, no result is read.
+
+    `now` is in seconds since 1970.  Pages that failed under newer weights, or are being read again, count
+    in the state of the run that is shown.
+    """
+    by_state = (
+        select(ledger.c.state, func.count(), func.sum(ledger.c.n_digits), func.sum(ledger.c.n_numbers))
+        .where(ledger.c.current)
+        .group_by(ledger.c.state)
+    )
+    found = {
+        state: (n, int(n_digits), int(n_numbers)) for state, n, n_digits, n_numbers in conn.execute(by_state)
+    }
+    n = {state: found[state][0] if state in found else 0 for state in (*OPEN, DONE, FAILED)}
+    lately = select(func.count(), func.min(ledger.c.finished_at)).where(ledger.c.finished_at > now - lately_s)
+    n_lately, first = conn.execute(lately).one()
+    # an ingest that began a moment ago is as fast as it is since then
+    span_s = min(lately_s, max(1.0, now - first)) if n_lately else lately_s
+    return Status(
+        n_documents=conn.execute(select(func.count()).select_from(documents)).scalar_one(),
+        n_failed_documents=conn.execute(
+            select(func.count()).select_from(documents).where(documents.c.reason.is_not(None))
+        ).scalar_one(),
+        n_pages=sum(n.values()),
+        n_waiting=n[WAITING],
+        n_detected=n[DETECTED],
+        n_done=n[DONE],
+        n_failed=n[FAILED],
+        n_digits=sum(row[1] for row in found.values()),
+        n_numbers=sum(row[2] for row in found.values()),
+        n_finished_lately=n_lately,
+        lately_s=lately_s,
+        pages_per_s=n_lately / span_s,
+    )
 
 
 def failures(conn: Connection) -> Iterator[Failure]:
     """Yield failed documents and failed pages, in the order of their documents."""
-    raise NotImplementedError
+    failed_documents = (
+        select(documents.c.id, documents.c.reason, newest_path().label("path"))
+        .where(documents.c.reason.is_not(None))
+        .order_by(documents.c.id)
+    )
+    failed_pages = (
+        select(
+            ledger.c.id,
+            pages.c.document_id,
+            pages.c.page_index,
+            ledger.c.failed_in,
+            ledger.c.reason,
+            ledger.c.attempts,
+            newest_path().label("path"),
+        )
+        .join(pages, pages.c.id == ledger.c.page_id)
+        .join(documents, documents.c.id == pages.c.document_id)
+        .where(still_failed())
+        .order_by(pages.c.document_id, pages.c.page_index, ledger.c.id)
+    )
+    whole = (
+        Failure(None, row.id, row.path, None, None, row.reason, 0)
+        for row in conn.execute(failed_documents, execution_options=STREAM)
+    )
+    single = (
+        Failure(
+            row.id, row.document_id, row.path, row.page_index + 1, row.failed_in, row.reason, row.attempts
+        )
+        for row in conn.execute(failed_pages, execution_options=STREAM)
+    )
+    return heapq.merge(whole, single, key=lambda failure: (failure.document_id, failure.page or 0))
 
 
-def page_of(conn: Connection, document: str, page: int = 1) -> PageSource:
-    """Return the page (from 1) of the one document meant by a path, its end, sha256 prefix or id.
+def _numbers_query(conn: Connection, wanted: Filter) -> Select[Any]:
+    query = (
+        select(
+            numbers,
+            pages.c.document_id,
+            pages.c.page_index,
+            ledger.c.run_id,
+            newest_path().label("path"),
+        )
+        .join(ledger, ledger.c.id == numbers.c.ledger_id)
+        .join(pages, pages.c.id == ledger.c.page_id)
+        .join(documents, documents.c.id == pages.c.document_id)
+        .where(ledger.c.current, *_conditions(conn, wanted))
+    )
+    where_it_stands = (pages.c.document_id, pages.c.page_index, numbers.c.position)
+    first: dict[str, tuple[ColumnElement[Any], ...]] = {
+        "reading": (),
+        "text": (numbers.c.text,),
+        "number": (numbers.c.sort_key, numbers.c.text),
+        "confidence": (numbers.c.confidence,),
+    }
+    return query.order_by(*first[wanted.order], *where_it_stands).limit(wanted.limit)
 
-    Raises UsageError where none or several match (naming them), or the document has no such page.
-    """
-    raise NotImplementedError
+
+def _conditions(conn: Connection, wanted: Filter) -> Iterator[ColumnElement[bool]]:
+    dialect = conn.dialect.name
+    if wanted.text is not None:
+        yield numbers.c.text == wanted.text
+    if wanted.prefix:
+        yield starts_with(numbers.c.text, wanted.prefix)
+    if wanted.pattern is not None:
+        yield glob(numbers.c.text, wanted.pattern, dialect)
+    if wanted.at_least is not None:
+        yield numbers.c.sort_key >= _bound(wanted.at_least)
+    if wanted.at_most is not None:
+        yield numbers.c.sort_key <= _bound(wanted.at_most)
+    if wanted.document is not None:
+        yield pages.c.document_id.in_(documents_meant(conn, wanted.document))
+    if wanted.page is not None:
+        yield pages.c.page_index == wanted.page - 1
+    if wanted.min_confidence is not None:
+        yield numbers.c.confidence >= wanted.min_confidence
+    if wanted.max_confidence is not None:
+        yield numbers.c.confidence <= wanted.max_confidence
 
 
-def page_result(conn: Connection, page_id: int) -> PageResult:
-    """Return what the page's current run found."""
-    raise NotImplementedError
-
-
-def exported_pages(conn: Connection) -> Iterator[ExportedPage]:
-    """Yield every page that is done, in the order of documents and pages."""
-    raise NotImplementedError
+def _bound(text: str) -> str:
+    if not (text.isascii() and text.isdigit()):
+        raise UsageError(f"{text!r} is no number: give digits only, as in 1900")
+    return sort_key(text)
