@@ -34,16 +34,26 @@ COMMANDS = {
             *("ORDER", "LIMIT", "JSON", "CSV"),
         ),
     ),
-    "show": Command("cli.show:show", "Draw a page with what was read in it.", ("OUTPUT", "JSON")),
+    "show": Command("cli.show:show", "Draw a page with what was read in it.", ("OUTPUT",)),
     "failed": Command(
         "cli.failed:failed",
         "List pages that could not be read, see why, try them again.",
-        ("LIST_JSON", "LIST_LIMIT", "SHOW_JSON", "RETRY_ALL", "RETRY_JSON"),
+        ("LIST_JSON", "SHOW_JSON", "RETRY_ALL", "RETRY_JSON"),
     ),
     "export": Command("cli.export:export", "Write what was read to a file.", ("DIGITS_OUTPUT",)),
     "doctor": Command("cli.doctor:doctor", "Check what is needed, and say how to mend it.", ("JSON",)),
-    "labels": Command("cli.labels:labels", "Make labelled digits from transcriptions."),
-    "train": Command("cli.train:train", "Train a network."),
+    "labels": Command(
+        "cli.labels:labels", "Make labelled digits from transcriptions.", ("OUTPUT", "DRAWN", "SEED")
+    ),
+    "train": Command(
+        "cli.train:train",
+        "Train a network.",
+        (
+            *("DETECTOR_OUTPUT", "DETECTOR_MINUTES", "DETECTOR_SEED", "DETECTOR_START"),
+            *("CLASSIFIER_OUTPUT", "CLASSIFIER_MINUTES", "CLASSIFIER_SEED", "CLASSIFIER_START"),
+            *("CLASSIFIER_MNIST", "CLASSIFIER_BOXES", "CLASSIFIER_CALIBRATE"),
+        ),
+    ),
 }
 
 VARIABLES = frozenset(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @common_options
 @click.pass_context
 def labels(ctx: click.Context, paths: tuple[Path, ...], output: Path, drawn: int | None, seed: int) -> None:
-    r"""Make labelled digits from transcriptions.
+    """Make labelled digits from transcriptions.
 
     PATHS are ALTO 4 or PAGE XML files, or folders of them, each with its page image beside it.  Lines
     that are all number, where the parts of ink match the digits, give a box for each digit.  The

@@ -8,26 +8,18 @@ import signal
 import sys
 import traceback
 from importlib import import_module
-from types import FrameType
 from typing import NoReturn
 
 import click
 
 from cli.commands import COMMANDS
 from cli.options import VERBOSE, common_options
+from cli.signals import Stopped, leave_on_signals
 from pipeline.errors import ArchiveError, OutputError
 
 EXIT_BUG = 1
 EXIT_PIPE_CLOSED = 128 + signal.SIGPIPE
 EXIT_INTERRUPTED = 128 + signal.SIGINT
-
-
-class Stopped(BaseException):
-    """A signal asks the process to leave."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.exit_code = 128 + number
 
 
 class Commands(click.Group):
@@ -84,10 +76,7 @@ def archive() -> None:
 
 def main() -> NoReturn:
     """Run the command line and leave with its exit code."""
-    for name in ("SIGTERM", "SIGHUP"):
-        number = getattr(signal, name)
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP
-            signal.signal(number, _stop)
+    leave_on_signals()
     for stream in (sys.stdout, sys.stderr):
         # a file name that the terminal's encoding lacks must not end a long listing
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
@@ -157,7 +146,3 @@ def _system_error(error: OSError) -> str:
 def _drop_stdout() -> None:
     # what is still buffered can't be written: without this the interpreter would say so once more
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _stop(number: int, frame: FrameType | None) -> None:
-    raise Stopped(number)

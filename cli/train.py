@@ -47,7 +47,7 @@ def _training_options(command: Decorated) -> Decorated:
 
 @click.group()
 def train() -> None:
-    r"""Train a network.
+    """Train a network.
 
     FOLDERs are label sets from `archive labels`; SHARE is how much of the training each gives.
     The same command runs on a CPU or a GPU.
@@ -66,7 +66,7 @@ def train() -> None:
 def detector(
     ctx: click.Context, sets: tuple[str, ...], output: Path, minutes: float, seed: int, start: Path | None
 ) -> None:
-    r"""Train the digit detector on label sets.
+    """Train the digit detector on label sets.
 
     \b
     Examples:
@@ -110,7 +110,7 @@ def classifier(
     boxes: Path | None,
     calibrate: Path | None,
 ) -> None:
-    r"""Train the digit classifier on label sets, and on MNIST.
+    """Train the digit classifier on label sets, and on MNIST.
 
     \b
     Examples:

@@ -1,0 +1,172 @@
+"""The checks of `archive doctor`: each looks at one thing and says how to mend it."""
+
+import os
+import platform
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+from cli.terminal import counted, size
+from pipeline.database import HEAD, OwnerLock, open_database
+from pipeline.engines import name_of, parse_url, sqlite_file
+from pipeline.errors import ArchiveError, BusyError
+from pipeline.settings import Settings
+from pipeline.storage import Files
+from workers.app import create_app
+
+LIBRARIES = ("celery", "torch", "sqlalchemy", "pillow", "pypdfium2", "numpy")
+LEAST_MEMORY_BYTES = 2_000_000_000  # what an A3 page at 600 dpi needs
+LEAST_DISK_BYTES = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing looked at: how it is, and how to mend it where it isn't ok."""
+
+    name: str
+    state: Literal["ok", "warn", "fail"]
+    found: str
+    mend: str = ""
+
+
+def every_check(settings: Settings) -> Iterator[Check]:
+    """Look at one thing after the other; whatever goes wrong is a check that failed."""
+    yield Check("archive", "ok", f"{metadata.version('archive')}, Python {platform.python_version()}")
+    yield _libraries()
+    yield _machine()
+    yield _memory()
+    yield _tried("device", lambda: _device(settings), "give --device cpu")
+    yield _tried("database", lambda: _database(settings), "")
+    yield _tried("files", lambda: _files(settings), "make the folder writable, or name another with --files")
+    yield _tried("disk", lambda: _disk(settings), "")
+    yield _tried("queue", _queue, "install again: pip install --force-reinstall celery kombu")
+    yield _tried("detector", lambda: _weights("detector", settings), "install again, or --detector")
+    yield _tried("classifier", lambda: _weights("classifier", settings), "install again, or --classifier")
+
+
+def _tried(name: str, check: Callable[[], Check], mend: str) -> Check:
+    try:
+        return check()
+    except ArchiveError as error:
+        return Check(name, "fail", str(error), mend)  # our messages say themselves what to do
+    except Exception as error:
+        return Check(name, "fail", f"{type(error).__name__}: {error}", mend)
+
+
+def _libraries() -> Check:
+    versions, missing = [], []
+    for name in LIBRARIES:
+        try:
+            versions.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            missing.append(name)
+    if missing:
+        return Check("libraries", "fail", f"{', '.join(missing)} missing", f"pip install {' '.join(missing)}")
+    return Check("libraries", "ok", ", ".join(versions))
+
+
+def _machine() -> Check:
+    return Check("machine", "ok", f"{counted(len(os.sched_getaffinity(0)), 'core')}, {platform.platform()}")
+
+
+def _memory() -> Check:
+    available = _available_bytes()
+    if available is None:
+        return Check("memory", "ok", "unknown on this system")
+    found = f"{size(available)} free"
+    if available < LEAST_MEMORY_BYTES:
+        return Check(
+            "memory",
+            "warn",
+            found,
+            f"close other programs: a large page needs {size(LEAST_MEMORY_BYTES)}",
+        )
+    return Check("memory", "ok", found)
+
+
+def _available_bytes() -> int | None:
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        available = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration):
+        return None
+    try:  # a container may allow less than the machine has
+        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+        used = int(Path("/sys/fs/cgroup/memory.current").read_text())
+    except OSError:
+        return available
+    return available if limit == "max" else min(available, int(limit) - used)
+
+
+def _device(settings: Settings) -> Check:
+    import torch
+
+    from models.reader import pick_device
+
+    device = pick_device(settings.device)
+    on_gpu = device.type == "cuda"
+    detail = torch.cuda.get_device_name(device) if on_gpu else f"{torch.get_num_threads()} threads"
+    return Check("device", "ok", f"{device} ({detail})")
+
+
+def _database(settings: Settings) -> Check:
+    url = parse_url(settings.database_url)
+    if url.get_backend_name() == "sqlite" and not sqlite_file(url).exists():
+        folder = sqlite_file(url).parent
+        if not os.access(folder, os.W_OK):
+            return Check(
+                "database",
+                "fail",
+                f"nothing can be written in {folder}",
+                "name another place with --database",
+            )
+        return Check("database", "ok", f"{name_of(url)}: not there yet, `archive ingest` makes it")
+    open_database(settings.database_url, create=False)
+    found = f"{name_of(url)}: tables {HEAD}, up to date"
+    try:
+        with OwnerLock(settings.database_url, patience_s=0):
+            pass
+    except BusyError:
+        found += "; a command is reading pages right now"
+    return Check("database", "ok", found)
+
+
+def _files(settings: Settings) -> Check:
+    where = settings.files
+    if "://" not in where and not Path(where).exists():
+        return Check("files", "ok", f"{where}: not there yet, `archive ingest` makes it")
+    files = Files(where)
+    files.put("doctor", b"?")
+    files.delete("doctor")
+    return Check("files", "ok", f"{where}: can be written")
+
+
+def _disk(settings: Settings) -> Check:
+    url = parse_url(settings.database_url)
+    folder = sqlite_file(url).parent if url.get_backend_name() == "sqlite" else Path.cwd()
+    free = shutil.disk_usage(folder).free
+    if free < LEAST_DISK_BYTES:
+        return Check(
+            "disk", "warn", f"{size(free)} free in {folder}", "free some space before the next ingest"
+        )
+    return Check("disk", "ok", f"{size(free)} free in {folder}")
+
+
+def _queue() -> Check:
+    with create_app().connection_for_write() as connection:
+        connection.ensure_connection(max_retries=1)
+    return Check("queue", "ok", "built in (memory://), nothing to install or start")
+
+
+def _weights(kind: str, settings: Settings) -> Check:
+    from models.reader import load_classifier, load_detector
+
+    file: Path = getattr(settings, kind)
+    if kind == "detector":
+        sha256 = load_detector(file, settings.device).sha256
+    else:
+        sha256 = load_classifier(file, settings.device).sha256
+    return Check(kind, "ok", f"{file.name}, {size(file.stat().st_size)}, sha256 {sha256[:16]}…, loads")

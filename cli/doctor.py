@@ -1,0 +1,44 @@
+"""`archive doctor`: what is needed, what is wrong, and how to mend it."""
+
+from dataclasses import asdict
+
+import click
+
+from cli.options import common_options, json_option, reading_options, settings_of
+from cli.terminal import SCHEMA_VERSION, counted, print_json, say
+from pipeline.errors import MissingError
+
+
+@click.command()
+@json_option
+@reading_options
+@common_options
+@click.pass_context
+def doctor(ctx: click.Context, json: bool) -> None:
+    """Check what is needed, and say how to mend it.
+
+    Looks at versions, machine, database, disk, queue and weights; changes
+    nothing.  Ends with exit code 3 if something is wrong.
+
+    \b
+    Examples:
+      archive doctor
+      archive doctor --json
+      archive --database postgresql://server/archive doctor
+    """
+    from cli.checks import every_check
+
+    checks = []
+    for check in every_check(settings_of(ctx)):
+        checks.append(check)
+        if not json:  # one by one: loading the weights takes a while
+            print(f"{check.state:<5} {check.name:<11} {check.found}", flush=True)
+            if check.mend:
+                print(f"      {'':<11} → {check.mend}")
+    n_wrong = sum(check.state == "fail" for check in checks)
+    if json:
+        values = [asdict(check) for check in checks]
+        print_json({"schema_version": SCHEMA_VERSION, "ok": not n_wrong, "checks": values})
+    if n_wrong:
+        say(f"{counted(n_wrong, 'thing')} to mend")
+        ctx.exit(MissingError.exit_code)

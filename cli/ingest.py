@@ -1,0 +1,76 @@
+"""`archive ingest`: read scans."""
+
+import threading
+from pathlib import Path
+
+import click
+
+from cli.options import common_options, is_verbose, json_option, reading_options, settings_of
+from cli.terminal import print_json
+from pipeline.errors import MissingError, PagesFailedError
+
+EXISTING = click.Path(exists=True, readable=False, path_type=Path)
+
+
+@click.command()
+@click.argument(
+    "paths", nargs=-1, required=True, type=click.Path(exists=True, readable=False, path_type=Path)
+)
+@click.option("--again", is_flag=True, help="Read known pages once more, with today's weights, as a new run.")
+@click.option("--dry-run", is_flag=True, help="Say what would be read; write nothing.")
+@json_option
+@reading_options
+@common_options
+@click.pass_context
+def ingest(ctx: click.Context, paths: tuple[Path, ...], again: bool, dry_run: bool, json: bool) -> None:
+    """Read scans: find the digits of every page, read them, keep the numbers.
+
+    PATHS are files and folders: JPEG, PNG, WebP, BMP, JPEG 2000, TIFF, PDF,
+    and ZIP of these.  Folders are read with all that is below them.
+
+    A file that was read is not read again.  Stopped by Ctrl-C, a crash or a
+    power cut, give the same command again: it goes on where it was.
+
+    \b
+    Examples:
+      archive ingest scans/
+      archive ingest ledger-3.pdf box-12.zip
+      archive ingest --dry-run /media/archive/registers
+      archive ingest --again scans/1890
+      archive --database room7.db ingest room7/ --json > room7.json
+    """
+    if dry_run:
+        _dry_run(ctx, paths, json=json)
+        return
+
+    from cli.reading import read_scans
+    from cli.summary import leave, outcome_json, tell_outcome
+    from pipeline.database import OwnerLock, open_database
+
+    settings = settings_of(ctx)
+    db = open_database(settings.database_url)
+    with OwnerLock(settings.database_url) as lock:
+        outcome = read_scans(db, settings, paths, lock, again=again)
+    if json:
+        print_json(outcome_json(outcome))
+    tell_outcome(outcome, verbose=is_verbose(ctx))
+    leave(ctx, outcome)
+
+
+def _dry_run(ctx: click.Context, paths: tuple[Path, ...], *, json: bool) -> None:
+    from cli.registering import Tally, count_only, look
+    from cli.summary import plan_json, tell_plan
+    from pipeline.database import open_database
+
+    settings = settings_of(ctx)
+    try:
+        db = open_database(settings.database_url, create=False)
+    except MissingError:
+        db = None  # no database yet, and a dry run makes none
+    tally = Tally()
+    count_only(look(paths, settings, db, tally, threading.Event()), db, tally)
+    if json:
+        print_json(plan_json(tally))
+    tell_plan(tally, verbose=is_verbose(ctx))
+    if tally.failed:
+        ctx.exit(PagesFailedError.exit_code)

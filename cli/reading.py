@@ -1,0 +1,145 @@
+"""Reading scans from end to end: register files while the engine works, and tell what came of it."""
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import Engine
+
+from cli.progress import Progress, make_progress
+from cli.registering import Registration, Tally
+from cli.signals import StopRequest, stop_requests
+from pipeline import catalogue, ledger, queries
+from pipeline.database import OwnerLock, reading, writing
+from pipeline.errors import MissingError
+from pipeline.ledger import Counts
+from pipeline.queries import Failure
+from pipeline.settings import Settings
+from workers.watch import run_until_done
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one command did; `signal` is the one that stopped it, `n_open` what it left."""
+
+    tally: Tally
+    n_done: int  # pages
+    n_open: int
+    n_failed_before: int  # pages and documents
+    n_digits: int
+    n_numbers: int
+    seconds: float
+    failures: tuple[Failure, ...]  # pages that failed now
+    signal: int | None
+
+    @property
+    def n_failed_now(self) -> int:
+        """Pages and files that could not be read by this command."""
+        return len(self.failures) + len(self.tally.failed)
+
+    @property
+    def pages_per_s(self) -> float:
+        """Pages done and failed, by the whole time."""
+        return (self.n_done + len(self.failures)) / self.seconds if self.seconds else 0.0
+
+
+def read_scans(
+    db: Engine, settings: Settings, roots: Sequence[Path], lock: OwnerLock, *, again: bool
+) -> Outcome:
+    """Register what is under `roots` and read every page that is left to do.
+
+    `lock` is the owner's, held by the caller.  `again` reads known pages once more, as a run of its own.
+    Raises MissingError, StorageError; a page that can't be read is no error.
+    """
+    started = time.monotonic()
+    before = ledger.counts(db)
+    failed_before = _failures(db)
+    run_id = _run(db, settings, again=again)
+    registration = Registration(roots, settings, db, run_id, again=again)
+    with stop_requests() as request:
+        with make_progress() as progress:
+            watch = _Watch(registration, before, progress, request)
+            registration.start()
+            try:
+                counts = run_until_done(
+                    db,
+                    settings,
+                    on_progress=watch.show,
+                    should_stop=watch.should_stop,
+                    registered=watch.registered,
+                    on_news=progress.tell,
+                    lock=lock,
+                )
+            finally:
+                registration.stop()
+        if registration.error is not None:
+            raise registration.error
+        counts = ledger.counts(db)  # the pages in hand were finished while the engine stopped
+    failed_now = _failures(db)
+    return Outcome(
+        tally=registration.tally,
+        n_done=counts.n_done - before.n_done,
+        n_open=counts.n_open,
+        n_failed_before=len(failed_now.keys() & failed_before.keys()),
+        n_digits=counts.n_digits - before.n_digits,
+        n_numbers=counts.n_numbers - before.n_numbers,
+        seconds=time.monotonic() - started,
+        failures=tuple(
+            failure
+            for key, failure in failed_now.items()
+            if key not in failed_before and failure.ledger_id is not None
+        ),
+        signal=request.number,
+    )
+
+
+class _Watch:
+    """What `run_until_done` asks twice a second."""
+
+    def __init__(
+        self, registration: Registration, before: Counts, progress: Progress, request: StopRequest
+    ) -> None:
+        self._registration, self._before = registration, before
+        self._progress, self._request = progress, request
+        self._told = False
+
+    def registered(self) -> bool:
+        return self._registration.finished
+
+    def should_stop(self) -> bool:
+        if self._request.number is not None and not self._told:
+            self._told = True
+            self._progress.tell("stopping after the pages in hand; once more to leave at once")
+        return self._told or self._registration.error is not None
+
+    def show(self, counts: Counts) -> None:
+        n_over = counts.n_done - self._before.n_done + counts.n_failed - self._before.n_failed
+        self._progress.update(n_over, n_over + counts.n_open, complete=self._registration.finished)
+
+
+def _run(db: Engine, settings: Settings, *, again: bool) -> int:
+    detector, classifier = weights_sha256(settings.detector), weights_sha256(settings.classifier)
+    # of the settings only this one changes what is read; the others say how fast, and what is refused
+    changing = json.dumps({"render_dpi": settings.render_dpi}, sort_keys=True)
+    with writing(db) as conn:
+        return catalogue.current_run(conn, detector, classifier, changing, new=again, now=time.time())
+
+
+def weights_sha256(file: Path) -> str:
+    """Return the SHA-256 of a checkpoint, as its network gives it; MissingError if there is none."""
+    # not models.checkpoint.file_sha256: that would make this process, too, wait for torch
+    try:
+        with file.open("rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
+    except OSError as error:
+        raise MissingError(
+            f"{file}: there are no weights to read ({error.strerror}); `archive doctor` says what is missing"
+        ) from error
+
+
+def _failures(db: Engine) -> dict[tuple[int, int | None], Failure]:
+    with reading(db) as conn:
+        return {(failure.document_id, failure.ledger_id): failure for failure in queries.failures(conn)}

@@ -1,0 +1,239 @@
+"""Registering: files → rows of the catalogue, in a thread of its own while the engine already reads.
+
+A file that is known by its path, size and time is not opened again.  What is found is written in
+batches: the engine can't write while our transaction is open, so none is open while files are looked at.
+"""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine, select
+
+from pipeline import catalogue
+from pipeline.database import reading, writing
+from pipeline.errors import NotAScanError, SourceError
+from pipeline.paths import path_to_text
+from pipeline.probing import Prober
+from pipeline.settings import Settings
+from pipeline.sources import Document, DocumentError, Unreadable, find_files
+from pipeline.tables import documents
+
+BATCH_FILES = 500
+BATCH_S = 0.5
+LEAVE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A file that did not change since it was registered as this document."""
+
+    document_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """A file that should have given pages and gave none; `document` is what is known of it."""
+
+    path: Path
+    reason: str
+    document: Document | None
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """A path of which nothing was read, and why; of a ZIP's member, its name is behind the path."""
+
+    path: str
+    reason: str
+
+
+@dataclass(slots=True)
+class Tally:
+    """What this command found, while it goes on."""
+
+    n_new: int = 0
+    n_known: int = 0
+    n_failed: int = 0  # documents that are new and gave no page
+    n_pages: int = 0  # to be read because of this command
+    skipped: list[Passed] = field(default_factory=list)  # no scans
+    failed: list[Passed] = field(default_factory=list)  # scans, or folders of them, that gave no page
+
+    def reasons(self) -> list[tuple[str, int]]:
+        """Return the reasons for skipping with their counts, the commonest first."""
+        return Counter(passed.reason for passed in self.skipped).most_common()
+
+
+Found = Document | Known | Unread
+
+
+def look(
+    roots: Sequence[Path], settings: Settings, db: Engine | None, tally: Tally, stop: threading.Event
+) -> Iterator[Found]:
+    """Yield what each file under `roots` is, until `stop`; what is skipped goes on the tally.
+
+    `db` is where known files are looked up; None knows none.
+    """
+    with Prober(max_pixels=settings.max_pixels) as prober:
+        for path in find_files(roots):
+            if stop.is_set():
+                return
+            if isinstance(path, Unreadable):
+                yield from _unreadable(path, tally)
+            elif (known := _known(db, path)) is not None:
+                yield Known(known)
+            else:
+                yield from _probed(prober, path, tally)
+
+
+def count_only(every: Iterable[Found], db: Engine | None, tally: Tally) -> None:
+    """Tally what registering would do, without doing it."""
+    seen: set[str] = set()
+    for found in every:
+        match found:
+            case Known():
+                tally.n_known += 1
+            case Unread(path, reason, _):
+                tally.n_failed += 1
+                tally.failed.append(_passed(path, reason))
+            case Document(sha256=sha256):
+                if sha256 in seen or _has_bytes(db, sha256):
+                    tally.n_known += 1
+                else:
+                    seen.add(sha256)
+                    tally.n_new += 1
+                    tally.n_pages += len(found.pages)
+
+
+class Registration:
+    """Registers all files under `roots` for a run, in a thread; `finished` also when it broke off."""
+
+    def __init__(
+        self, roots: Sequence[Path], settings: Settings, db: Engine, run_id: int, *, again: bool
+    ) -> None:
+        self.tally = Tally()
+        self.error: Exception | None = None
+        self._roots, self._settings, self._db = roots, settings, db
+        self._run_id, self._again = run_id, again
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="registration", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    @property
+    def finished(self) -> bool:
+        """Whether no more pages come."""
+        return not self._thread.is_alive()
+
+    def stop(self) -> None:
+        """Register no more files, and wait a little for the batch in hand."""
+        self._stop.set()
+        # a file that hangs while it is looked at must not keep the command: its batch is looked at again
+        self._thread.join(LEAVE_S)
+
+    def _run(self) -> None:
+        try:
+            for batch in _batches(look(self._roots, self._settings, self._db, self.tally, self._stop)):
+                with writing(self._db) as conn:
+                    for found in batch:
+                        self._add(conn, found)
+        except Exception as error:  # the main thread raises it
+            self.error = error
+
+    def _add(self, conn: Connection, found: Found) -> None:
+        now = time.time()
+        tally = self.tally
+        match found:
+            case Known(document_id):
+                tally.n_known += 1
+                if self._again:
+                    tally.n_pages += catalogue.add_again(conn, document_id, self._run_id)
+            case Unread(path, reason, document):
+                added = catalogue.add_failed_document(
+                    conn,
+                    path,
+                    reason,
+                    sha256=document.sha256 if document else None,
+                    format=document.format if document else None,
+                    size_bytes=document.size_bytes if document else None,
+                    modified_at=document.modified_at if document else None,
+                    now=now,
+                )
+                # the same bytes failed before: known; a file that couldn't be opened failed now, too
+                if added.known and document is not None:
+                    tally.n_known += 1
+                else:
+                    tally.n_failed += 1
+                    tally.failed.append(_passed(path, reason))
+            case Document():
+                added = catalogue.add_document(conn, found, self._run_id, again=self._again, now=now)
+                tally.n_pages += added.n_new_pages
+                if added.known:
+                    tally.n_known += 1
+                else:
+                    tally.n_new += 1
+
+
+def _unreadable(found: Unreadable, tally: Tally) -> Iterator[Unread]:
+    if found.skipped:
+        tally.skipped.append(_passed(found.path, found.reason))
+    elif found.path.is_dir():
+        # not in the ledger: a folder is no document, and is met again whenever it is given
+        tally.failed.append(_passed(found.path, found.reason))
+    else:
+        yield Unread(found.path, found.reason, None)
+
+
+def _known(db: Engine | None, path: Path) -> int | None:
+    if db is None:
+        return None
+    try:
+        now = path.stat()
+    except OSError:
+        return None  # probing says what is the matter
+    with reading(db) as conn:
+        return catalogue.known_file(conn, path, now.st_size, now.st_mtime)
+
+
+def _has_bytes(db: Engine | None, sha256: str) -> bool:
+    if db is None:
+        return False
+    has_pages = select(documents.c.id).where(documents.c.sha256 == sha256, documents.c.n_pages > 0)
+    with reading(db) as conn:
+        return conn.scalar(has_pages) is not None
+
+
+def _probed(prober: Prober, path: Path, tally: Tally) -> Iterator[Found]:
+    try:
+        document = prober.probe(path)
+    except NotAScanError as error:
+        tally.skipped.append(_passed(path, str(error)))
+    except SourceError as error:
+        yield Unread(path, str(error), error.document if isinstance(error, DocumentError) else None)
+    else:
+        tally.skipped.extend(_passed(path, member.reason, member.member) for member in document.skipped)
+        yield document
+
+
+def _passed(path: Path, reason: str, member: str | None = None) -> Passed:
+    text = path_to_text(path)
+    return Passed(text if member is None else f"{text}: {member}", reason)
+
+
+def _batches(found: Iterator[Found]) -> Iterator[list[Found]]:
+    """Yield what comes in lists: the first after half a second, so that the engine can begin."""
+    batch: list[Found] = []
+    since = time.monotonic()
+    for one in found:
+        batch.append(one)
+        if len(batch) >= BATCH_FILES or time.monotonic() - since > BATCH_S:
+            yield batch
+            batch = []
+            since = time.monotonic()
+    if batch:
+        yield batch
