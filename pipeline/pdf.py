@@ -28,6 +28,7 @@ _SQUARE = 1.1  # pixels less square than this are rendered: digits of a squeezed
 _MAX_OBJECTS = 20_000  # of a page are looked at; forms inside forms can be more than can be counted
 _PLAIN_FILTERS = frozenset(["FlateDecode", "LZWDecode", "RunLengthDecode", "ASCII85Decode", "ASCIIHexDecode"])
 _BITS_PER_PIXEL = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
+_MAX_REOPENED_BYTES = 500_000_000
 _INSET_PX = 0.01  # keeps float errors from spilling the image over into one more row of pixels
 
 
@@ -95,7 +96,9 @@ def _document(file: BinaryIO) -> Iterator[Any]:
             document = pypdfium2.PdfDocument(file)
             yield document
         except pypdfium2.PdfiumError as error:
-            raise SourceError(_reason(error, opened=document is not None)) from error
+            if document is not None:
+                raise SourceError(f"is damaged: PDFium says {str(error)!r}") from error
+            raise SourceError(_why_not_opened(file)) from error
         except MemoryError as error:
             raise SourceError("needs more memory than there is; lower --render-dpi") from error
         finally:
@@ -103,16 +106,19 @@ def _document(file: BinaryIO) -> Iterator[Any]:
                 document.close()
 
 
-def _reason(error: pypdfium2.PdfiumError, *, opened: bool) -> str:
+def _why_not_opened(file: BinaryIO) -> str:
+    """Open the PDF once more: of an empty one PDFium's last error is that of some earlier file."""
+    file.seek(0)
+    data = file.read(_MAX_REOPENED_BYTES)
+    opened = pdfium.FPDF_LoadMemDocument64(data, len(data), None)
     if opened:
-        return f"is damaged: PDFium says {str(error)!r}"
-    code = getattr(error, "err_code", None)
+        pdfium.FPDF_CloseDocument(opened)
+        return "has no pages"
+    code = pdfium.FPDF_GetLastError()
     if code == pdfium.FPDF_ERR_PASSWORD:
         return "is protected by a password; save it without one to read it"
     if code == pdfium.FPDF_ERR_SECURITY:
         return "is encrypted in a way that is not read; save it without encryption to read it"
-    if code == pdfium.FPDF_ERR_SUCCESS:
-        return "has no pages"
     return "is damaged: the PDF can't be opened"
 
 
