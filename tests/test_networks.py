@@ -63,14 +63,12 @@ def test_every_box_inside_has_its_centre_marked(seed: int) -> None:
 
 def test_the_detector_learns_one_batch() -> None:
     torch.manual_seed(0)
-    ink = torch.zeros(2, 1, 64, 64)
-    ink[0, 0, 20:40, 10:22] = 1
-    ink[1, 0, 24:44, 36:50] = 1
+    ink = torch.rand(2, 1, 64, 64)
     boxes = [np.array([[10, 20, 22, 40]], np.float32), np.array([[36, 24, 50, 44]], np.float32)]
     target = torch.from_numpy(np.stack([draw_target(box, 32) for box in boxes]))
     network = DigitDetector(SMALL)
     optimizer = torch.optim.AdamW(network.parameters(), 1e-2)
-    for _ in range(250):
+    for _ in range(300):
         heat, sizes = detector_loss(network(ink), target, torch.ones(2, 32, 32))
         optimizer.zero_grad()
         (heat + sizes).backward()
