@@ -155,10 +155,11 @@ def expire(db: Engine, *, now: float, max_deaths: int) -> int:
         return _take_back(conn, lapsed, now, max_deaths)
 
 
-def void_leases(db: Engine, *, now: float, max_deaths: int) -> int:
+def void_leases(db: Engine, *, now: float, max_deaths: int, cause: str = "") -> int:
     """For a new owner of the lock: take back every page in hand as `expire` does; return how many.
 
-    What was published is due again: its message died with the owner before.
+    What was published is due again: its message died with the owner before.  `cause` is what is known of
+    that death (SIGSEGV, took longer than 300 s): it goes into the reason of a page that is set aside for it.
     """
     with writing(db) as conn:
         conn.execute(
@@ -166,7 +167,7 @@ def void_leases(db: Engine, *, now: float, max_deaths: int) -> int:
             .where(*_open_with_lease(), ledger.c.attempt_token.is_(None), ledger.c.queued)
             .values(queued=False, lease_until=0.0)
         )
-        return _take_back(conn, _in_hand(), now, max_deaths)
+        return _take_back(conn, _in_hand(), now, max_deaths, cause)
 
 
 def move(conn: Connection, claim: Claim, **values: Any) -> bool:
@@ -249,18 +250,16 @@ def _claimed(conn: Connection, ledger_id: int, token: str) -> Claim:
     )
 
 
-def _take_back(conn: Connection, held: Select[Any], now: float, max_deaths: int) -> int:
+def _take_back(conn: Connection, held: Select[Any], now: float, max_deaths: int, cause: str = "") -> int:
     # skip_locked: whoever holds the row is just finishing it
     rows = conn.execute(held.with_for_update(skip_locked=True)).all()
     for row in rows:
-        free = {"attempt_token": None, "queued": False}
-        conn.execute(
-            update(ledger).where(ledger.c.id == row.id).values(free | _after_death(row, now, max_deaths))
-        )
+        free = {"attempt_token": None, "queued": False} | _after_death(row, now, max_deaths, cause)
+        conn.execute(update(ledger).where(ledger.c.id == row.id).values(free))
     return len(rows)
 
 
-def _after_death(row: Row[Any], now: float, max_deaths: int) -> dict[str, Any]:
+def _after_death(row: Row[Any], now: float, max_deaths: int, cause: str) -> dict[str, Any]:
     """Return what changes in a row whose process died with it in hand."""
     # Only a suspect was alone: of the others most are innocent.
     deaths = row.attempts + 1 if row.suspect else row.attempts
@@ -271,7 +270,7 @@ def _after_death(row: Row[Any], now: float, max_deaths: int) -> dict[str, Any]:
             "failed_in": row.state,
             "attempts": deaths,
             "lease_until": 0.0,
-            "reason": f"the page crashed its worker {times}",
+            "reason": f"the page crashed its worker {times}" + (f" ({cause})" if cause else ""),
         }
     return {
         "suspect": True,

@@ -24,13 +24,17 @@ from models.classifier import ClassifierConfig, DigitClassifier
 from models.detector import DetectorConfig, DigitDetector
 from pipeline import catalogue, ledger, sources
 from pipeline.database import open_database, writing
+from pipeline.errors import StorageError
 from pipeline.settings import Settings
+from workers.watch import run_until_done
 
 # The command in small: it runs the engine until nothing is left.
 COMMAND = """
 import json, sys
 from pipeline.database import open_database
+from pipeline.errors import StorageError
 from pipeline.settings import Settings
+from workers.watch import run_until_done
 from workers.watch import run_until_done
 settings = Settings(**json.loads(sys.argv[1]))
 db = open_database(settings.database_url, create=False)
@@ -122,7 +126,7 @@ class Yard:
         self.processes.append(process)
         return process
 
-    def finish(self, timeout_s: float = 120) -> str:
+    def finish(self, timeout_s: float = 300) -> str:
         """Let the last command come to its end; return what it said."""
         said, _ = self.processes[-1].communicate(timeout=timeout_s)
         log = self.settings.files + "/engine.log"
@@ -294,7 +298,7 @@ def test_kills_of_engine_and_command_lose_and_repeat_nothing(yard: Callable[...,
 
 @pytest.mark.slow
 def test_a_page_that_hangs_and_one_that_crashes_are_set_aside_alone(yard: Callable[..., Yard]) -> None:
-    place = yard(page_deadline_s=3)
+    place = yard(page_deadline_s=3, max_deaths=2)
     pages = [page(place.folder / f"page{n}.png", n) for n in range(10)]
     hangs = place.folder / "hangs.jpg"
     hangs.write_bytes(slow_jpeg(6000, 12_000))
@@ -306,6 +310,9 @@ def test_a_page_that_hangs_and_one_that_crashes_are_set_aside_alone(yard: Callab
     assert set(place.failed()) == {"hangs.jpg", "crashes.png"}
     assert "took longer than 3 s" in said
     assert "SIGSEGV" in said
+    # the reasons say what happened, and each was tried alone as often as the setting asks
+    assert place.failed()["hangs.jpg"].endswith("2 times (took longer than 3 s)")
+    assert place.failed()["crashes.png"].endswith("2 times (SIGSEGV)")
     assert_all_well(place, 10)
 
 
@@ -321,6 +328,28 @@ def test_a_page_that_hangs_with_pythons_lock_held_is_set_aside(yard: Callable[..
     place.finish()
     assert set(place.failed()) == {"holds.png"}
     assert_all_well(place, 2)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
+def test_a_full_disk_blames_no_page(yard: Callable[..., Yard], tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", small], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("no disk can be mounted here")
+    try:
+        place = yard(files_url=str(small))
+        place.add(page(place.folder / "page.png", 1))
+        (small / "filler").write_bytes(bytes(1_020_000))
+        with pytest.raises(StorageError, match="No space left on device"):
+            run_until_done(place.db, place.settings, on_progress=lambda counts: None)
+        assert place.rows("SELECT state, suspect, attempts, reason FROM ledger") == [("waiting", 0, 0, None)]
+        (small / "filler").unlink()
+        run_until_done(place.db, place.settings, on_progress=lambda counts: None)
+        assert_all_well(place, 1)
+    finally:
+        subprocess.run(["umount", small], check=True)
 
 
 def test_an_engine_whose_command_is_gone_leaves_and_gives_back(yard: Callable[..., Yard]) -> None:

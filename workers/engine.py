@@ -1,9 +1,10 @@
 """The embedded engine: feeder and Celery worker over `memory://` in one child process of the command.
 
 `python -P -m workers.engine` is started by `workers.watch`.  Its standard input is one line of JSON (the
-settings) and then stays open: its end means that the command is gone.  Its standard output is for the one
-line that says why it left; standard error is the log.  SIGTERM: no new page, finish those in hand, leave.
-A second SIGTERM, the end of the command, or a page past its deadline: leave at once.
+settings, and what the engine before died of) and then stays open: its end means that the command is gone.
+Its standard output is for the one line that says why it left; standard error is the log.  SIGTERM: no new
+page, finish those in hand, leave.  A second SIGTERM, the end of the command, or a page past its deadline:
+leave at once.
 
 Everything that must not wait happens in the main thread, which looks after the others.
 """
@@ -39,20 +40,24 @@ log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 0.1
 GRACE_S = 10.0
-PATIENCE_S = 30.0  # how long storage may be away
+PATIENCE_S = 15.0  # how long storage may be away
 # a decoder that hangs while it holds Python's lock stops even the main thread: then C code ends the process
 LAST_RESORT_S = 10.0
 TASKS = {ledger.WAITING: DETECT, ledger.DETECTED: CLASSIFY}
 
 
 class Embedded:
-    """The engine's parts, and the rules by which it leaves."""
+    """The engine's parts, and the rules by which it leaves.
 
-    def __init__(self, settings: Settings) -> None:
+    `cause` is what the engine before this one died of, where that is known.
+    """
+
+    def __init__(self, settings: Settings, cause: str) -> None:
         threads = n_threads(settings)
         # outlasts a page that waits for every other thread's large page first
         self._lease_s = settings.page_deadline_s * (threads + 1) + 60
         self._settings = settings
+        self._cause = cause
         self._stop = threading.Event()
         self._terms: list[float] = []  # when each SIGTERM came
         self.trouble = Trouble(PATIENCE_S)
@@ -94,7 +99,9 @@ class Embedded:
         self.bench.networks.detector()
         self.bench.networks.classifier()
         now = time.time()
-        n = ledger.void_leases(self.bench.db, now=now, max_deaths=self._settings.max_deaths)
+        n = ledger.void_leases(
+            self.bench.db, now=now, max_deaths=self._settings.max_deaths, cause=self._cause
+        )
         n_stray = self.bench.files.keep_only(CROPS, ledger.blobs_in_use(self.bench.db))
         log.info("ready; from the engine before: %d pages in hand, %d stray blobs", n, n_stray)
         self._threads = [
@@ -117,10 +124,8 @@ class Embedded:
         """Return how to leave and the line about it, once it is time; gives back what is in hand."""
         hung = self.bench.in_hand.overdue()
         if hung:
-            pages = ", ".join(str(claim.ledger_id) for claim in hung)
-            return self._leave(
-                LEFT_HUNG, f"page {pages} took longer than {self._settings.page_deadline_s:g} s", hung
-            )
+            log.warning("hung: page %s", ", ".join(str(claim.ledger_id) for claim in hung))
+            return self._leave(LEFT_HUNG, f"took longer than {self._settings.page_deadline_s:g} s", hung)
         fatal = self.trouble.fatal()
         if fatal is not None:
             return self._leave(fatal.exit_code, str(fatal))
@@ -187,7 +192,8 @@ def main() -> None:
     try:
         line = read_line(0)
         if line:
-            engine = Embedded(Settings(**json.loads(line)))
+            order = json.loads(line)
+            engine = Embedded(Settings(**order["settings"]), order["cause"])
             signal.signal(signal.SIGTERM, engine.terminate)
             signal.signal(signal.SIGINT, engine.terminate)
             engine.start()

@@ -4,6 +4,7 @@ A page that crashes the engine costs a restart, not the command.
 """
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -56,6 +57,7 @@ class Engine:
         self._delay_s = FIRST_DELAY_S
         self._n_vain = 0
         self._ledger_seen: object = None
+        self._cause = ""
 
     @property
     def pid(self) -> int | None:
@@ -118,7 +120,8 @@ class Engine:
         self._start_at = None
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # dead already: the next poll says so
-            self._process.stdin.write(self._settings.model_dump_json().encode() + b"\n")
+            order = {"settings": self._settings.model_dump(mode="json"), "cause": self._cause}
+            self._process.stdin.write(json.dumps(order).encode() + b"\n")
             self._process.stdin.flush()
 
     def _died(self, process: subprocess.Popen[bytes]) -> None:
@@ -133,7 +136,7 @@ class Engine:
         self._n_vain = self._n_vain + 1 if seen == self._ledger_seen else 1
         self._delay_s = min(2 * self._delay_s, LONGEST_DELAY_S) if self._n_vain > 1 else FIRST_DELAY_S
         self._ledger_seen = seen
-        why = _cause(code, words)
+        self._cause, why = _cause(code, words)
         if self._n_vain >= MAX_VAIN_STARTS:
             raise MissingError(
                 f"the engine {why}, {MAX_VAIN_STARTS} times without moving a page;"
@@ -165,16 +168,15 @@ _ERRORS: dict[int, type[ArchiveError]] = {
 }
 
 
-def _cause(code: int, words: str) -> str:
+def _cause(code: int, words: str) -> tuple[str, str]:
+    """Return what the engine died of, in short for the page's reason, and as the end of a sentence."""
     if code == LEFT_HUNG:
-        return f"left ({words})"
+        return words, f"left a page that {words}"
     if code < 0:
-        with contextlib.suppress(ValueError):
-            return f"died ({signal.Signals(-code).name})"
-        return f"died (signal {-code})"
-    if code == LEFT_BUG and words:
-        return f"died ({words})"
-    return f"died (exit code {code})"
+        name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+        return name, f"died ({name})"
+    cause = words if code == LEFT_BUG and words else f"exit code {code}"
+    return cause, f"died ({cause})"
 
 
 def _movement(db: Database) -> object:
