@@ -1,0 +1,83 @@
+"""How long a page takes and how much memory, through `archive ingest` as a user runs it.
+
+    python benchmarks/read_pages.py FOLDER [--repeat 3]     pages of a folder
+    python benchmarks/read_pages.py --a3                    one drawn A3 page at 600 dpi (7016 × 9921)
+
+Prints machine and commit, then for each run the seconds a page (start of the engine included and
+taken out by a run on one page of its own) and the largest resident memory of any process of ours.
+"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from pipeline.drawn import draw_page
+
+
+def ingest(scans: Path, folder: Path) -> tuple[float, int]:
+    """Return the seconds and the pages of one ingest into a new database."""
+    command = [sys.executable, "-c", "from cli.main import main; main()", "ingest", str(scans), "--json"]
+    began = time.perf_counter()
+    done = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
+    return time.perf_counter() - began, int(json.loads(done.stdout)["pages"]["done"])
+
+
+def a3_page(folder: Path) -> Path:
+    """Draw a page and bring it to A3 at 600 dpi."""
+    page = draw_page(1, "ledger").pixels
+    grown = np.asarray(cv2.resize(page, (7016, 9921), interpolation=cv2.INTER_CUBIC), np.uint8)
+    scans = folder / "a3"
+    scans.mkdir()
+    Image.fromarray(grown).save(scans / "a3.jpg", quality=85)
+    return scans
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("scans", type=Path, nargs="?")
+    parser.add_argument("--a3", action="store_true")
+    parser.add_argument("--repeat", type=int, default=3)
+    args = parser.parse_args()
+    if bool(args.scans) == args.a3:
+        parser.error("give either a folder or --a3")
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    )
+    print(
+        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {commit.stdout.strip()}"
+    )
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        blank = folder / "blank"
+        blank.mkdir()
+        Image.fromarray(np.full((400, 300), 240, np.uint8)).save(blank / "blank.png")
+        scans = a3_page(folder) if args.a3 else args.scans.resolve()
+        seconds = []
+        for k in range(args.repeat):
+            (folder / f"start-{k}").mkdir()
+            (folder / f"run-{k}").mkdir()
+            start_s, _ = ingest(blank, folder / f"start-{k}")
+            took_s, n_pages = ingest(scans, folder / f"run-{k}")
+            seconds.append((took_s - start_s) / n_pages)
+            print(
+                f"run {k + 1}: {n_pages} pages, {took_s:.1f} s, start {start_s:.1f} s, {seconds[-1]:.2f} s a page"
+            )
+        # the largest of all processes that ran, the engine among them
+        peak_mb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+        print(f"median {statistics.median(seconds):.2f} s a page, peak {peak_mb:,.0f} MB")
+
+
+if __name__ == "__main__":
+    main()
