@@ -52,12 +52,9 @@ def main() -> None:
     args = parser.parse_args()
     if bool(args.scans) == args.a3:
         parser.error("give either a folder or --a3")
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    )
-    print(
-        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {commit.stdout.strip()}"
-    )
+    asked = ["git", "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
+    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {commit}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         blank = folder / "blank"
@@ -71,9 +68,8 @@ def main() -> None:
             start_s, _ = ingest(blank, folder / f"start-{k}")
             took_s, n_pages = ingest(scans, folder / f"run-{k}")
             seconds.append((took_s - start_s) / n_pages)
-            print(
-                f"run {k + 1}: {n_pages} pages, {took_s:.1f} s, start {start_s:.1f} s, {seconds[-1]:.2f} s a page"
-            )
+            print(f"run {k + 1}: {n_pages} pages in {took_s:.1f} s, start {start_s:.1f} s", end=", ")
+            print(f"{seconds[-1]:.2f} s a page")
         # the largest of all processes that ran, the engine among them
         peak_mb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
         print(f"median {statistics.median(seconds):.2f} s a page, peak {peak_mb:,.0f} MB")
