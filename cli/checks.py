@@ -124,7 +124,7 @@ def _database(settings: Settings) -> Check:
                 "name another place with --database",
             )
         return Check("database", "ok", f"{name_of(url)}: not there yet, `archive ingest` makes it")
-    open_database(settings.database_url, create=False)
+    open_database(settings.database_url, create=False).dispose()
     found = f"{name_of(url)}: tables {HEAD}, up to date"
     try:
         with OwnerLock(settings.database_url, patience_s=0):

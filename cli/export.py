@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.options import common_options, settings_of
+from cli.options import common_options, database_of
 from cli.output import STDOUT, replacing
 from cli.terminal import counted, say
 
@@ -49,11 +49,10 @@ def export_digits(ctx: click.Context, output: Path) -> None:
       archive export digits -o - | head -n 1
     """
     from pipeline import queries
-    from pipeline.database import open_database, reading
+    from pipeline.database import reading
 
-    db = open_database(settings_of(ctx).database_url, create=False)
     n_pages = n_digits = 0
-    with reading(db) as conn, replacing(output) as file:
+    with database_of(ctx) as db, reading(db) as conn, replacing(output) as file:
         for page in queries.exported_pages(conn):
             file.write(_line(page).encode())
             n_pages += 1

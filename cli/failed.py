@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.options import common_options, is_verbose, json_option, reading_options, settings_of
+from cli.options import common_options, database_of, is_verbose, json_option, reading_options, settings_of
 from cli.terminal import SCHEMA_VERSION, counted, print_json, say, shown_path
 from pipeline.errors import UsageError
 
@@ -108,10 +108,10 @@ def retry_failed(ctx: click.Context, names: tuple[str, ...], all: bool, json: bo
     if bool(names) == all:
         raise UsageError("name what to try again (`archive failed list` has the names), or give --all")
 
-    from cli.reading import read_scans
+    from cli.reading import find_weights, read_scans
     from cli.summary import leave, outcome_json, tell_outcome
     from pipeline import ledger
-    from pipeline.database import OwnerLock, open_database
+    from pipeline.database import OwnerLock
     from pipeline.paths import text_to_path
 
     chosen = _failures(ctx)
@@ -121,8 +121,8 @@ def retry_failed(ctx: click.Context, names: tuple[str, ...], all: bool, json: bo
         say("nothing failed")
         return
     settings = settings_of(ctx)
-    db = open_database(settings.database_url, create=False)
-    with OwnerLock(settings.database_url) as lock:
+    weights = find_weights(settings)  # before anything is put back that could not be read
+    with database_of(ctx) as db, OwnerLock(settings.database_url) as lock:
         ledger.retry(
             db,
             ledger_ids=[failure.ledger_id for failure in chosen if failure.ledger_id is not None],
@@ -130,7 +130,7 @@ def retry_failed(ctx: click.Context, names: tuple[str, ...], all: bool, json: bo
             now=time.time(),
         )
         documents = [text_to_path(failure.path) for failure in chosen if failure.ledger_id is None]
-        outcome = read_scans(db, settings, documents, lock, again=False)
+        outcome = read_scans(db, settings, weights, documents, lock, again=False)
     if json:
         print_json(outcome_json(outcome))
     tell_outcome(outcome, verbose=is_verbose(ctx))
@@ -139,10 +139,9 @@ def retry_failed(ctx: click.Context, names: tuple[str, ...], all: bool, json: bo
 
 def _failures(ctx: click.Context) -> list["Failure"]:
     from pipeline import queries
-    from pipeline.database import open_database, reading
+    from pipeline.database import reading
 
-    db = open_database(settings_of(ctx).database_url, create=False)
-    with reading(db) as conn:
+    with database_of(ctx) as db, reading(db) as conn:
         return list(queries.failures(conn))
 
 

@@ -1,11 +1,12 @@
 """`archive ingest`: read scans."""
 
 import threading
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import click
 
-from cli.options import common_options, is_verbose, json_option, reading_options, settings_of
+from cli.options import common_options, database_of, is_verbose, json_option, reading_options, settings_of
 from cli.terminal import print_json
 from pipeline.errors import MissingError, PagesFailedError
 
@@ -43,14 +44,14 @@ def ingest(ctx: click.Context, paths: tuple[Path, ...], again: bool, dry_run: bo
         _dry_run(ctx, paths, json=json)
         return
 
-    from cli.reading import read_scans
+    from cli.reading import find_weights, read_scans
     from cli.summary import leave, outcome_json, tell_outcome
-    from pipeline.database import OwnerLock, open_database
+    from pipeline.database import OwnerLock
 
     settings = settings_of(ctx)
-    db = open_database(settings.database_url)
-    with OwnerLock(settings.database_url) as lock:
-        outcome = read_scans(db, settings, paths, lock, again=again)
+    weights = find_weights(settings)  # before a database is made that nothing could be read into
+    with database_of(ctx, create=True) as db, OwnerLock(settings.database_url) as lock:
+        outcome = read_scans(db, settings, weights, paths, lock, again=again)
     if json:
         print_json(outcome_json(outcome))
     tell_outcome(outcome, verbose=is_verbose(ctx))
@@ -60,15 +61,14 @@ def ingest(ctx: click.Context, paths: tuple[Path, ...], again: bool, dry_run: bo
 def _dry_run(ctx: click.Context, paths: tuple[Path, ...], *, json: bool) -> None:
     from cli.registering import Tally, count_only, look
     from cli.summary import plan_json, tell_plan
-    from pipeline.database import open_database
 
     settings = settings_of(ctx)
-    try:
-        db = open_database(settings.database_url, create=False)
-    except MissingError:
-        db = None  # no database yet, and a dry run makes none
     tally = Tally()
-    count_only(look(paths, settings, db, tally, threading.Event()), db, tally)
+    with ExitStack() as stack:
+        db = None  # where there is no database yet, a dry run makes none
+        with suppress(MissingError):
+            db = stack.enter_context(database_of(ctx))
+        count_only(look(paths, settings, db, tally, threading.Event()), db, tally)
     if json:
         print_json(plan_json(tally))
     tell_plan(tally, verbose=is_verbose(ctx))

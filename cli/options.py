@@ -1,7 +1,8 @@
 """Options that every command takes, before its name or after it, and the settings they make."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -10,6 +11,8 @@ import click
 from cli.commands import VARIABLES
 
 if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
     from pipeline.settings import Settings
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
@@ -46,6 +49,18 @@ def settings_of(ctx: click.Context) -> "Settings":
     level = logging.INFO if is_verbose(ctx) else logging.WARNING
     logging.basicConfig(level=level, format="archive: %(message)s")
     return load_settings(ctx.meta.get(OPTIONS, {}), ctx.meta.get(CONFIG), VARIABLES)
+
+
+@contextmanager
+def database_of(ctx: click.Context, *, create: bool = False) -> "Iterator[Engine]":
+    """Open the database of this command, and let go of it at the end; raises as `open_database` does."""
+    from pipeline.database import open_database
+
+    db = open_database(settings_of(ctx).database_url, create=create)
+    try:
+        yield db
+    finally:
+        db.dispose()
 
 
 def is_verbose(ctx: click.Context) -> bool:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 PLAIN_EVERY_S = 5.0
 RATE_OVER_S = 30.0
+LEAST_PAGES = 3  # the first pages say little: networks load, a bad page is over at once
 
 
 class Pace:
@@ -23,12 +24,12 @@ class Pace:
         self._seen: deque[tuple[float, int]] = deque()
 
     def at(self, now_s: float, n_pages: int) -> float | None:
-        """Note a count and return the rate; None until a page was done."""
+        """Note a count and return the rate; None until a few pages were done."""
         self._seen.append((now_s, n_pages))
         while self._seen[0][0] < now_s - RATE_OVER_S:
             self._seen.popleft()
         (start_s, n_start), (end_s, n_end) = self._seen[0], self._seen[-1]
-        return (n_end - n_start) / (end_s - start_s) if n_end > n_start else None
+        return (n_end - n_start) / (end_s - start_s) if n_end - n_start >= LEAST_PAGES else None
 
 
 def progress_line(n_done: int, n_total: int, rate: float | None, *, complete: bool) -> str:
@@ -87,7 +88,7 @@ class BarProgress:
 
         self._pace = Pace()
         self._bar: Bar = Progress(
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=18),
             TextColumn("{task.description}", markup=False),
             console=Console(stderr=True),
             transient=True,  # the summary takes its place

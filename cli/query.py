@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.options import common_options, json_option, settings_of
+from cli.options import common_options, database_of, json_option
 from cli.terminal import SCHEMA_VERSION, Column, print_table, say, shown_path
 from pipeline.errors import UsageError
 
@@ -34,9 +34,7 @@ CSV_TITLES = ("number", "confidence", "document", "page", "line", "position", "x
 @click.option("--pattern", metavar="TEXT", help="With ? for any digit and * for any digits.")
 @click.option("--min", metavar="N", help="Numbers from N on, whatever their leading zeros.")
 @click.option("--max", metavar="N", help="Numbers up to N.")
-@click.option(
-    "--document", metavar="NAME", help="In this document: its path or the end of it, * and ? in it."
-)
+@click.option("--document", metavar="NAME", help="In this document or folder: a path, or the end of one.")
 @click.option("--page", type=click.IntRange(1), metavar="N", help="On this page of its document.")
 @click.option("--confidence", type=click.FloatRange(0, 1), metavar="C", help="At least this sure (0 to 1).")
 @click.option("--doubtful", type=click.FloatRange(0, 1), metavar="C", help="At most this sure; worst first.")
@@ -86,7 +84,7 @@ def query(
       archive query --doubtful 0.8            what a person should look at
       archive query --csv --limit 0 > numbers.csv
     """
-    from pipeline.database import open_database, reading
+    from pipeline.database import reading
     from pipeline.queries import Filter, find_numbers
 
     if json and csv:
@@ -110,8 +108,7 @@ def query(
         # one more, to know whether there are more
         limit=None if not limit else limit + 1 if in_table else limit,
     )
-    db = open_database(settings_of(ctx).database_url, create=False)
-    with reading(db) as conn:
+    with database_of(ctx) as db, reading(db) as conn:
         rows = find_numbers(conn, wanted)
         if json:
             _print_json(rows)

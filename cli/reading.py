@@ -22,6 +22,14 @@ from workers.watch import run_until_done
 
 
 @dataclass(frozen=True, slots=True)
+class Weights:
+    """The checkpoints that pages are read with, by their SHA-256."""
+
+    detector_sha256: str
+    classifier_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """What one command did; `signal` is the one that stopped it, `n_open` what it left."""
 
@@ -47,7 +55,7 @@ class Outcome:
 
 
 def read_scans(
-    db: Engine, settings: Settings, roots: Sequence[Path], lock: OwnerLock, *, again: bool
+    db: Engine, settings: Settings, weights: Weights, roots: Sequence[Path], lock: OwnerLock, *, again: bool
 ) -> Outcome:
     """Register what is under `roots` and read every page that is left to do.
 
@@ -57,7 +65,7 @@ def read_scans(
     started = time.monotonic()
     before = ledger.counts(db)
     failed_before = _failures(db)
-    run_id = _run(db, settings, again=again)
+    run_id = _run(db, settings, weights, again=again)
     registration = Registration(roots, settings, db, run_id, again=again)
     with stop_requests() as request:
         with make_progress() as progress:
@@ -120,16 +128,12 @@ class _Watch:
         self._progress.update(n_over, n_over + counts.n_open, complete=self._registration.finished)
 
 
-def _run(db: Engine, settings: Settings, *, again: bool) -> int:
-    detector, classifier = weights_sha256(settings.detector), weights_sha256(settings.classifier)
-    # of the settings only this one changes what is read; the others say how fast, and what is refused
-    changing = json.dumps({"render_dpi": settings.render_dpi}, sort_keys=True)
-    with writing(db) as conn:
-        return catalogue.current_run(conn, detector, classifier, changing, new=again, now=time.time())
+def find_weights(settings: Settings) -> Weights:
+    """Return the weights that the settings name; MissingError if they are not there."""
+    return Weights(_sha256(settings.detector), _sha256(settings.classifier))
 
 
-def weights_sha256(file: Path) -> str:
-    """Return the SHA-256 of a checkpoint, as its network gives it; MissingError if there is none."""
+def _sha256(file: Path) -> str:
     # not models.checkpoint.file_sha256: that would make this process, too, wait for torch
     try:
         with file.open("rb") as opened:
@@ -138,6 +142,15 @@ def weights_sha256(file: Path) -> str:
         raise MissingError(
             f"{file}: there are no weights to read ({error.strerror}); `archive doctor` says what is missing"
         ) from error
+
+
+def _run(db: Engine, settings: Settings, weights: Weights, *, again: bool) -> int:
+    # of the settings only this one changes what is read; the others say how fast, and what is refused
+    changing = json.dumps({"render_dpi": settings.render_dpi}, sort_keys=True)
+    with writing(db) as conn:
+        return catalogue.current_run(
+            conn, weights.detector_sha256, weights.classifier_sha256, changing, new=again, now=time.time()
+        )
 
 
 def _failures(db: Engine) -> dict[tuple[int, int | None], Failure]:

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.documents import catalogue_name, split_page
-from cli.options import common_options, settings_of
+from cli.options import common_options, database_of, settings_of
 from cli.output import STDOUT, replacing
 from cli.terminal import counted, say
 from pipeline.errors import SourceError, UsageError
@@ -48,16 +47,15 @@ def show(ctx: click.Context, document: str, output: Path) -> None:
       archive show 9f86d081:2 -o page.jpg
     """
     from pipeline import queries
-    from pipeline.database import open_database, reading
+    from pipeline.database import reading
 
     format = "PNG" if output == STDOUT else FORMATS.get(output.suffix.lower())
     if format is None:
         raise UsageError(f"{output}: which kind of picture? name it .png or .jpg")
     settings = settings_of(ctx)
-    db = open_database(settings.database_url, create=False)
     name, page = split_page(document)
-    with reading(db) as conn:
-        source = queries.page_of(conn, catalogue_name(name), page)
+    with database_of(ctx) as db, reading(db) as conn:
+        source = queries.page_of(conn, name, page)
         result = queries.page_result(conn, source.page_id)
         _refuse_scan(conn, output)
         dpi = _render_dpi(conn, result.run_id, settings)
@@ -81,6 +79,17 @@ def show(ctx: click.Context, document: str, output: Path) -> None:
     n_digits = sum(reading.digit is not None for reading in result.readings)
     where = "" if output == STDOUT else f" → {output}"
     say(f"{counted(n_digits, 'digit')}, {counted(len(result.numbers), 'number')}{where}")
+
+
+def split_page(name: str) -> tuple[str, int]:
+    """Return the document and page (from 1) that DOCUMENT[:PAGE] means.
+
+    >>> split_page("ledger.pdf:12"), split_page("ledger.pdf")
+    (('ledger.pdf', 12), ('ledger.pdf', 1))
+    """
+    document, colon, page = name.rpartition(":")
+    is_page = colon and document and page.isascii() and page.isdigit() and int(page) > 0
+    return (document, int(page)) if is_page and not Path(name).exists() else (name, 1)
 
 
 def _refuse_scan(conn: "Connection", output: Path) -> None:

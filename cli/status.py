@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.options import common_options, json_option, settings_of
+from cli.options import common_options, database_of, json_option
 from cli.terminal import SCHEMA_VERSION, counted, print_json
 
 if TYPE_CHECKING:
@@ -31,10 +31,9 @@ def status(ctx: click.Context, json: bool) -> None:
       archive status --json
     """
     from pipeline import queries
-    from pipeline.database import open_database, reading
+    from pipeline.database import reading
 
-    db = open_database(settings_of(ctx).database_url, create=False)
-    with reading(db) as conn:
+    with database_of(ctx) as db, reading(db) as conn:
         found = queries.status(conn, now=time.time())
     if json:
         print_json({"schema_version": SCHEMA_VERSION, **asdict(found)})

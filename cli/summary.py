@@ -58,7 +58,7 @@ def tell_passed(tally: Tally, *, verbose: bool) -> None:
             for reason, count in tally.reasons()[:MAX_SHOWN]:
                 say(f"  {count:,} × {reason}")
     if tally.failed:
-        say(f"{counted(len(tally.failed), 'file')} could not be opened:")
+        say(f"{counted(len(tally.failed), 'file')} could not be read:")
         _tell_each(tally.failed, verbose=verbose)
 
 
