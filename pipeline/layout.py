@@ -141,7 +141,8 @@ def _write_text(rng: np.random.Generator, sheet: Sheet, style: PageStyle, hand: 
             word = str(rng.choice(words))
             if x + len(word) * 0.85 * x_height > stop:
                 break
-            x = sheet.word(rng, pen, word, x, cell.baseline, x_height) + rng.uniform(0.5, 1.0) * x_height
+            gap = rng.uniform(0.9, 1.4) if style.neat else rng.uniform(0.5, 1.0)
+            x = sheet.word(rng, pen, word, x, cell.baseline, x_height) + gap * x_height
             after_number = False
 
 
