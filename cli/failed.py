@@ -125,8 +125,9 @@ def retry_failed(ctx: click.Context, names: tuple[str, ...], all: bool, json: bo
     with database_of(ctx) as db, OwnerLock(settings.database_url) as lock:
         ledger.retry(
             db,
-            ledger_ids=[failure.ledger_id for failure in chosen if failure.ledger_id is not None],
-            document_ids=[failure.document_id for failure in chosen if failure.ledger_id is None],
+            everything=all,  # a list of a million would be too long for one statement
+            ledger_ids=[one.ledger_id for one in chosen if one.ledger_id is not None and not all],
+            document_ids=[one.document_id for one in chosen if one.ledger_id is None and not all],
             now=time.time(),
         )
         documents = [text_to_path(failure.path) for failure in chosen if failure.ledger_id is None]

@@ -24,10 +24,11 @@ EXISTING = click.Path(exists=True, readable=False, path_type=Path)
 @common_options
 @click.pass_context
 def ingest(ctx: click.Context, paths: tuple[Path, ...], again: bool, dry_run: bool, json: bool) -> None:
-    """Read scans: find the digits of every page, read them, keep the numbers.
+    """Read scans: files and folders, every page of them.
 
-    PATHS are files and folders: JPEG, PNG, WebP, BMP, JPEG 2000, TIFF, PDF,
-    and ZIP of these.  Folders are read with all that is below them.
+    Finds the digits of each page, reads them and keeps the numbers.  PATHS
+    are files and folders of JPEG, PNG, WebP, BMP, JPEG 2000, TIFF, PDF, and
+    ZIP of these; folders are read with all that is below them.
 
     A file that was read is not read again.  Stopped by Ctrl-C, a crash or a
     power cut, give the same command again: it goes on where it was.
