@@ -7,6 +7,7 @@ ArchiveError                    what all of ours derive from
 ├── PagesFailedError      4     some pages or documents could not be read
 ├── SourceError           5     an input can't be read: the reason goes on its page or document
 │   ├── NotAScanError     5     the file is no scan: it is skipped, not failed
+│   ├── DocumentError     5     no page can be had of the file (pipeline/sources.py)
 │   └── SourceGoneError   5     the file can't be reached now: a retry can help
 ├── OutputError           5     an output can't be written
 ├── StorageError          5     the database or the files can't be reached: a retry can help

@@ -79,14 +79,21 @@ def _below(root: Path) -> Iterator[Path | Unreadable]:
             open_lists.pop()
         elif isinstance(found, Unreadable):
             yield found
-        elif found.is_symlink():
-            yield from _linked(Path(found.path), real_root)
-        elif found.is_dir(follow_symlinks=False):
-            open_lists.append(_listed(Path(found.path)))
-        elif found.is_file(follow_symlinks=False):
-            yield Path(found.path)
         else:
-            yield _special(Path(found.path))
+            path = Path(found.path)
+            try:
+                link = found.is_symlink()
+                folder = found.is_dir(follow_symlinks=False)
+                file = found.is_file(follow_symlinks=False)
+            except OSError as error:  # where the file system doesn't tell kinds, each has to be looked at
+                yield Unreadable(path, _why(error))
+                continue
+            if link:
+                yield from _linked(path, real_root)
+            elif folder:
+                open_lists.append(_listed(path))
+            else:
+                yield path if file else _special(path)
 
 
 def _listed(folder: Path) -> "Iterator[os.DirEntry[str] | Unreadable]":

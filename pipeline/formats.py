@@ -11,18 +11,18 @@ _JPEG_2000_ENDINGS = {".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"}
 _ENDINGS = frozenset(_IMAGE_ENDINGS | _JPEG_2000_ENDINGS | {".pdf", ".zip"})
 # formats that we know and don't read: the user is told what it is instead of "no image"
 _STRANGERS = (
-    (b"GIF8", "a GIF image"),
-    (b"8BPS", "a Photoshop file"),
-    (b"AT&TFORM", "a DjVu file"),
-    (b"%!PS", "a PostScript file"),
-    (b"\x97JB2", "a JBIG2 image"),
-    (b"II\xbc\x01", "a JPEG XR image"),
-    (b"\xff\x0a", "a JPEG XL image"),
-    (b"\0\0\0\x0cJXL ", "a JPEG XL image"),
-    (b"Rar!", "a RAR archive"),
-    (b"7z\xbc\xaf", "a 7z archive"),
-    (b"\x1f\x8b", "a gzip file"),
-    (b"\xd0\xcf\x11\xe0", "an old Office file"),
+    (b"GIF8", "is a GIF image", "convert it to PNG"),
+    (b"8BPS", "is a Photoshop file", "convert it to TIFF"),
+    (b"AT&TFORM", "is a DjVu file", "convert it to PDF"),
+    (b"%!PS", "is a PostScript file", "convert it to PDF"),
+    (b"\x97JB2", "is a JBIG2 image", "convert it to TIFF"),
+    (b"II\xbc\x01", "is a JPEG XR image", "convert it to PNG"),
+    (b"\xff\x0a", "is a JPEG XL image", "convert it to PNG"),
+    (b"\0\0\0\x0cJXL ", "is a JPEG XL image", "convert it to PNG"),
+    (b"Rar!", "is a RAR archive", "unpack it"),
+    (b"7z\xbc\xaf", "is a 7z archive", "unpack it"),
+    (b"\x1f\x8b", "is a gzip file", "unpack it"),
+    (b"\xd0\xcf\x11\xe0", "is an old Office file", "save it as PDF"),
 )
 
 
@@ -64,9 +64,9 @@ def format_of(head: bytes, name: str) -> str:
         raise (
             SourceError("is empty (0 bytes); scan or copy it again") if claims else NotAScanError("is empty")
         )
-    for magic, what in _STRANGERS:
+    for magic, what, advice in _STRANGERS:
         if head.startswith(magic):
-            raise NotAScanError(f"is {what}, which is not read; convert it to PNG, TIFF or PDF")
+            raise NotAScanError(f"{what}, which is not read; {advice}")
     if head[4:8] == b"ftyp":
         raise NotAScanError(
             "is a HEIF, AVIF or video file, which is not read; convert it to PNG, TIFF or PDF"

@@ -4,6 +4,8 @@ Pillow's own opener is gone around: it guesses among sixty formats, and its limi
 number for the whole process.  Ours is checked from the header, before anything is decoded.
 """
 
+import errno
+import re
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -23,6 +25,7 @@ from PIL import (
 
 from pipeline import tiff
 from pipeline.errors import SourceError, SourceGoneError
+from pipeline.paths import printable
 from pipeline.pixels import Pixels, check_size, to_array, turned
 
 _OPENERS: dict[str, Callable[[BinaryIO], ImageFile.ImageFile]] = {
@@ -34,6 +37,7 @@ _OPENERS: dict[str, Callable[[BinaryIO], ImageFile.ImageFile]] = {
     "tiff": TiffImagePlugin.TiffImageFile,
 }
 _ORIENTATION, _BITS, _PHOTOMETRIC = 274, 258, 262
+_STRANGE = re.compile(r"unknown|unsupported|not supported|cannot handle", re.IGNORECASE)
 _quiet_lock = threading.Lock()
 
 
@@ -98,11 +102,14 @@ def _explained(file: BinaryIO, format: str) -> Iterator[None]:
     except MemoryError as error:
         raise SourceError("needs more memory than there is; read fewer pages at a time") from error
     except Exception as error:
-        if isinstance(error, OSError) and error.errno is not None:
+        # no EINVAL: that is a seek to where bad bytes point
+        if isinstance(error, OSError) and error.errno not in {None, errno.EINVAL}:
             raise SourceGoneError(f"can't be read now: {error.strerror}") from error
-        what = " ".join(str(error).split()) or type(error).__name__
+        what = printable(" ".join(str(error).split())) or type(error).__name__
         if _is_cut_short(file, format):
             reason = "is cut short: the file ends before the picture does; scan or copy it again"
+        elif _STRANGE.search(what):
+            reason = f"is a {format.upper()} of a kind that is not read ({what[:200]}); convert it to PNG"
         else:
             reason = f"is damaged: the {format.upper()} decoder says {what[:200]!r}"
         raise SourceError(reason) from error

@@ -11,7 +11,8 @@ shown beside them.
 import hashlib
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -96,8 +97,10 @@ def fingerprint(path: Path) -> Document:
         before = os.fstat(file.fileno())
         head = file.read(HEAD_BYTES)
         digest = hashlib.sha256(head)
-        while block := file.read(_BLOCK_BYTES):
+        left = before.st_size - len(head)  # no further: a file may grow faster than it is read
+        while left > 0 and (block := file.read(min(left, _BLOCK_BYTES))):
             digest.update(block)
+            left -= len(block)
         after = os.fstat(file.fileno())
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         raise SourceGoneError("is still being written to; try again when it is complete")
@@ -193,8 +196,12 @@ def _decoder(format: str) -> Callable[[BinaryIO, int, int, int, bool], Pixels]:
     )
 
 
-def _opened(path: Path) -> BinaryIO:
-    """Open a regular file; anything else (a pipe would block) is no scan."""
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """Open a regular file; anything else (a pipe would block) is no scan.
+
+    Raises SourceGoneError too where reading fails while it is open: a share that goes away, a bad disk.
+    """
     try:
         number = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError as error:
@@ -206,4 +213,8 @@ def _opened(path: Path) -> BinaryIO:
     if not stat.S_ISREG(os.fstat(number).st_mode):
         os.close(number)
         raise NotAScanError("is no file")
-    return os.fdopen(number, "rb")
+    with os.fdopen(number, "rb") as file:
+        try:
+            yield file
+        except OSError as error:
+            raise SourceGoneError(f"can't be read now: {error.strerror or error}") from error

@@ -150,5 +150,8 @@ def _values(file: BinaryIO, chain: Chain, page: Directory, tag: int) -> tuple[in
     size = struct.calcsize(form)
     if size <= len(entry.value):
         return struct.unpack_from(form, entry.value)
-    file.seek(struct.unpack(chain.order + ("Q" if chain.big else "I"), entry.value)[0])
+    (start,) = struct.unpack(chain.order + ("Q" if chain.big else "I"), entry.value)
+    if start >= file.seek(0, 2):
+        raise struct.error("the values lie behind the end of the file")
+    file.seek(start)
     return struct.unpack(form, file.read(size))

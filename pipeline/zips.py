@@ -134,13 +134,15 @@ def _explained(what: str) -> Iterator[None]:
 
 def _labelled(archive: zipfile.ZipFile) -> list[tuple[str, zipfile.ZipInfo]]:
     """Return the members with their labels; a name that comes again gets a count behind it."""
-    seen: Counter[str] = Counter()
-    labelled = []
+    labelled: dict[str, zipfile.ZipInfo] = {}
+    times: Counter[str] = Counter()
     for info in archive.infolist():
-        seen[info.filename] += 1
-        n = seen[info.filename]
-        labelled.append((info.filename if n == 1 else f"{info.filename} ({n})", info))
-    return labelled
+        label = info.filename
+        while label in labelled:
+            times[info.filename] += 1
+            label = f"{info.filename} ({times[info.filename] + 1})"
+        labelled[label] = info
+    return list(labelled.items())
 
 
 def _refuse_long_directory(file: BinaryIO) -> None:
@@ -177,4 +179,5 @@ def _summary(skipped: list[tuple[str, str]]) -> str:
     if not skipped:
         return "it is empty"
     label, reason = skipped[0]
-    return f"of its {len(skipped)} members, {printable(label)[:80]} {reason}"
+    others = f" and {len(skipped) - 1} more are none" if len(skipped) > 1 else ""
+    return f"{printable(label)[:80]} {reason}{others}"

@@ -120,6 +120,15 @@ def test_a_file_that_vanishes_is_gone_and_can_come_back(bad_corpus):
     assert read(document).shape == (150, 110)
 
 
+def test_a_kind_that_no_decoder_knows_is_not_called_damaged(tmp_path):
+    tags = [(256, 8), (257, 8), (258, 5), (259, 1), (262, 1), (273, 8), (277, 1), (278, 8), (279, 64)]
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    head = struct.pack("<2sHI", b"II", 42, 72) + bytes(64)
+    (tmp_path / "odd.tif").write_bytes(head + struct.pack("<H", len(tags)) + entries + bytes(4))
+    with pytest.raises(SourceError, match=r"of a kind that is not read .*convert it"):
+        read(probe(tmp_path / "odd.tif", max_pixels=MAX_PIXELS))
+
+
 def test_a_page_that_is_no_longer_there_says_so(bad_corpus, make_pdf):
     folder, _ = bad_corpus
     for name, member, frame, reason in [
@@ -130,6 +139,27 @@ def test_a_page_that_is_no_longer_there_says_so(bad_corpus, make_pdf):
         format = probe(folder / name, max_pixels=MAX_PIXELS).format
         with pytest.raises(SourceError, match=reason):
             read_page(folder / name, format, member, frame, max_pixels=MAX_PIXELS, render_dpi=100)
+
+
+def test_a_file_that_is_being_written_is_left_for_later(tmp_path):
+    path = tmp_path / "scan.bmp"
+    path.write_bytes(b"BM" + bytes(50_000_000))
+    done = threading.Event()
+
+    def write() -> None:
+        with path.open("ab") as file:
+            while not done.wait(0.001):
+                file.write(bytes(1000))
+                file.flush()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        with pytest.raises(SourceGoneError, match="still being written"):
+            probe(path, max_pixels=MAX_PIXELS)
+    finally:
+        done.set()
+        writer.join()
 
 
 def test_a_pipe_is_never_opened(tmp_path):
@@ -218,6 +248,7 @@ def test_a_file_that_crashes_its_decoder_is_one_failed_document(bad_corpus, slow
     with Prober(max_pixels=MAX_PIXELS) as prober:
         prober.probe(folder / "scan.pdf")
         (child,) = psutil.Process().children()
+        assert os.getsid(child.pid) != os.getsid(0)  # a terminal's Ctrl-C does not reach it
         killer = threading.Timer(1, child.send_signal, [signal.SIGSEGV])
         killer.start()
         with pytest.raises(DocumentError, match=r"crashed the decoder .*SIGSEGV"):
