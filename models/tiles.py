@@ -11,6 +11,7 @@ from models.detector import MULTIPLE, DigitDetector, decode_maps
 
 _CORE_PX = 768  # detections count in the tile whose core holds their centre
 _HALO_PX = 64  # seen round the core: more than a digit is high
+_MAX_BOXES = 20_000  # a page full of figures has 3,000; more is a network that sees them everywhere
 _OVERLAP = 0.5  # of two boxes that share more than this (IoU) the weaker goes
 
 Boxes = npt.NDArray[np.float32]
@@ -40,6 +41,7 @@ def detect_boxes(
         boxes[:, :4] += np.array([x - _HALO_PX, y - _HALO_PX] * 2, np.float32)
         found.append(boxes[inside])
     boxes = np.concatenate(found)
+    boxes = boxes[np.argsort(-boxes[:, 4], kind="stable")[:_MAX_BOXES]]
     kept = nms(torch.from_numpy(boxes[:, :4]), torch.from_numpy(boxes[:, 4]), _OVERLAP).numpy()
     return np.asarray(boxes[kept], np.float32)
 
