@@ -1,0 +1,125 @@
+import re
+import subprocess
+import sys
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, inspect, text
+
+from pipeline.database import HEAD, SCRIPTS, VERSION_TABLE, open_database, reading, writing
+from pipeline.engines import make_engine, parse_url
+from pipeline.errors import MissingError
+from pipeline.tables import metadata
+
+
+def scripts() -> ScriptDirectory:
+    config = Config()
+    config.set_main_option("script_location", str(SCRIPTS))
+    config.set_main_option("path_separator", "newline")
+    return ScriptDirectory.from_config(config)
+
+
+def schema(db: Engine) -> list[tuple[str, ...]]:
+    """All that the database says of its tables, columns, keys and indexes, in its own words."""
+    if db.dialect.name == "sqlite":
+        queries = ["SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL"]
+    else:
+        queries = [
+            "SELECT indexdef FROM pg_indexes WHERE schemaname = 'public'",
+            "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint"
+            " WHERE connamespace = 'public'::regnamespace",
+            "SELECT table_name, column_name, data_type, is_nullable, collation_name, column_default"
+            " FROM information_schema.columns WHERE table_schema = 'public'",
+        ]
+    with reading(db) as conn:
+        rows = [tuple(map(str, row)) for query in queries for row in conn.execute(text(query))]
+    spaceless = [tuple(re.sub(r"[\s\"]+", " ", part).strip() for part in row) for row in rows]
+    return sorted(row for row in spaceless if VERSION_TABLE not in " ".join(row))
+
+
+def test_the_scripts_make_the_tables_that_the_code_means(database_url: str) -> None:
+    db = open_database(database_url)
+    with reading(db) as conn:
+        context = MigrationContext.configure(
+            conn, opts={"version_table": VERSION_TABLE, "compare_type": True, "target_metadata": metadata}
+        )
+        assert compare_metadata(context, metadata) == []
+    migrated = schema(db)
+    with writing(db) as conn:
+        conn.execute(text(f"DROP TABLE {VERSION_TABLE}"))
+        metadata.drop_all(conn)
+    with writing(db) as conn:
+        metadata.create_all(conn)
+    meant = schema(db)
+    db.dispose()
+    assert [sorted(re.split(r"[ ,()]+", " ".join(row))) for row in migrated] == [
+        sorted(re.split(r"[ ,()]+", " ".join(row))) for row in meant
+    ]
+
+
+def test_the_head_in_the_code_is_the_newest_script() -> None:
+    assert scripts().get_heads() == [HEAD]
+
+
+def test_every_script_can_be_taken_back(database_url: str) -> None:
+    from alembic import command
+
+    db = open_database(database_url)
+    config = Config()
+    config.set_main_option("script_location", str(SCRIPTS))
+    config.set_main_option("path_separator", "newline")
+    config.attributes["version_table"] = VERSION_TABLE
+    with writing(db) as conn:
+        config.attributes["connection"] = conn
+        command.downgrade(config, "base")
+    with reading(db) as conn:
+        assert inspect(conn).get_table_names() == [VERSION_TABLE]
+    db.dispose()
+    open_database(database_url).dispose()  # and made again
+
+
+def test_a_database_of_a_newer_version_is_left_alone(database_url: str) -> None:
+    db = open_database(database_url)
+    with writing(db) as conn:
+        conn.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '9999'"))
+    db.dispose()
+    with pytest.raises(MissingError, match=r"newer version.*9999.*update archive"):
+        open_database(database_url)
+
+
+def test_processes_that_open_a_new_database_together_all_find_it_whole(database_url: str) -> None:
+    code = (
+        "import sys; from pipeline.database import open_database, reading; from sqlalchemy import text\n"
+        "sys.stdin.readline()\n"
+        "db = open_database(sys.argv[1])\n"
+        "with reading(db) as conn: print(conn.scalar(text('SELECT count(*) FROM ledger')))\n"
+    )
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, database_url],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(4)
+    ]
+    said = [child.communicate("go\n") for child in children]
+    assert said == [("0\n", "")] * 4
+
+
+def test_a_database_of_this_version_is_opened_without_alembic(database_url: str) -> None:
+    open_database(database_url).dispose()
+    engine = make_engine(parse_url(database_url))
+    engine.dispose()
+    code = (
+        "import sys; from pipeline.database import open_database\n"
+        "open_database(sys.argv[1]); print('alembic' in sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, database_url], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "False\n"
