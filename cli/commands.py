@@ -28,7 +28,7 @@ COMMANDS = {
     "status": Command("cli.status:status", "Show how far the archive is read.", ("JSON",)),
     "query": Command(
         "cli.query:query",
-        "Find numbers that were read.",
+        "Find numbers that were read, and where they stand.",
         (
             *("PREFIX", "PATTERN", "MIN", "MAX", "DOCUMENT", "PAGE", "CONFIDENCE", "DOUBTFUL"),
             *("ORDER", "LIMIT", "JSON", "CSV"),
