@@ -254,7 +254,10 @@ def _add_ledger_rows(conn: Connection, document_id: int, run_id: int, *, only_ne
     chosen = select(*values.values()).where(pages.c.document_id == document_id).order_by(pages.c.page_index)
     if only_new:
         chosen = chosen.where(not_(has_row))
-    result = conn.execute(_insert(conn, ledger).from_select(list(values), chosen).on_conflict_do_nothing())
+    result = conn.execute(
+        _insert(conn, ledger).from_select(list(values), chosen).on_conflict_do_nothing(),
+        execution_options={"preserve_rowcount": True},  # SQLAlchemy counts no inserts unless asked
+    )
     return int(result.rowcount)
 
 

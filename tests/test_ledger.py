@@ -1,0 +1,537 @@
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Engine, select, text
+
+from pipeline import ledger
+from pipeline.catalogue import add_document, add_failed_document, current_run
+from pipeline.database import open_database, reading, writing
+from pipeline.ledger import DETECTED, DONE, FAILED, OPEN, WAITING, Claim
+from pipeline.page import Box, Detection, Number, PageDetections, Reading
+from pipeline.queries import page_result
+from pipeline.sources import Document, PageRef
+from pipeline.tables import detections, metadata, numbers, readings
+from pipeline.tables import ledger as rows
+
+NOW = 1_700_000_000.0
+LEASE_S = 100.0
+FOUND = PageDetections(
+    (
+        Detection(Box(1, 2, 3, 4), 0.9),
+        Detection(Box(4, 2, 6, 4), 0.8),
+        Detection(Box(9, 2, 11, 4), 0.3),
+    ),
+    scale=0.5,
+    turned=90,
+)
+READ = (Reading(0, 0.97, ((8, 0.02),)), Reading(7, 0.9), Reading(None, 0.8, ((1, 0.2), (None, 0.1))))
+GROUPED = (Number("70", 0.87, Box(1, 2, 6, 4), 0, (1, 0)),)
+
+
+@pytest.fixture
+def db(database_url: str) -> Iterator[Engine]:
+    engine = open_database(database_url)
+    yield engine
+    engine.dispose()
+
+
+def fill(db: Engine, n_pages: int, *, sha256: str = "a" * 64, again: bool = False) -> int:
+    """Register a document of `n_pages` pages; return its run."""
+    document = Document(
+        Path("/scans/book.pdf"), sha256, "pdf", 10, 5.0, tuple(PageRef(i, None, i) for i in range(n_pages))
+    )
+    with writing(db) as conn:
+        run_id = current_run(conn, "d" * 64, "c" * 64, "{}", new=again, now=NOW)
+        add_document(conn, document, run_id, again=again, now=NOW)
+    return run_id
+
+
+def take(db: Engine, now: float = NOW, state: str | None = None) -> Claim:
+    """Take the next due row in hand."""
+    due = ledger.take_due(db, now=now, limit=1, lease_s=LEASE_S)[0]
+    assert state in (None, due.state)
+    claim = ledger.claim(db, due.ledger_id, state=due.state, now=now, lease_s=LEASE_S)
+    assert claim is not None
+    return claim
+
+
+def take_alone(db: Engine, now: float, *, eager: bool = True) -> Claim | None:
+    due = ledger.take_suspect(db, now=now, lease_s=LEASE_S, eager=eager)
+    if due is None:
+        return None
+    claim = ledger.claim(db, due.ledger_id, state=due.state, now=now, lease_s=LEASE_S)
+    assert claim is not None
+    assert claim.suspect
+    return claim
+
+
+def detected(db: Engine, claim: Claim, now: float = NOW) -> bool:
+    return ledger.finish_detect(
+        db, claim, FOUND, width=20, height=10, blob=f"crops/{claim.token}", now=now, lease_s=LEASE_S
+    )
+
+
+def classified(db: Engine, claim: Claim, now: float = NOW) -> bool:
+    return ledger.finish_classify(db, claim, READ, GROUPED, now=now)
+
+
+def do_page(db: Engine, claim: Claim, now: float = NOW) -> None:
+    assert detected(db, claim, now)
+    second = ledger.claim(db, claim.ledger_id, state=DETECTED, now=now, lease_s=LEASE_S)
+    assert second is not None
+    assert classified(db, second, now)
+
+
+def row(db: Engine, ledger_id: int) -> dict[str, object]:
+    with reading(db) as conn:
+        return dict(conn.execute(select(rows).where(rows.c.id == ledger_id)).mappings().one())
+
+
+def n_results(db: Engine) -> tuple[int, ...]:
+    with reading(db) as conn:
+        return tuple(
+            conn.execute(text(f"SELECT count(*) FROM {table.name}")).scalar_one()
+            for table in (detections, readings, numbers)
+        )
+
+
+def test_a_page_goes_from_waiting_to_done_with_all_that_was_read(db: Engine) -> None:
+    fill(db, 1)
+    claim = take(db, state=WAITING)
+    assert claim.source.paths[0].path == Path("/scans/book.pdf")
+    assert (claim.source.format, claim.source.frame, claim.detector_sha256) == ("pdf", 0, "d" * 64)
+    assert claim.found is None
+    assert detected(db, claim)
+    second = ledger.claim(db, claim.ledger_id, state=DETECTED, now=NOW, lease_s=LEASE_S)
+    assert second is not None
+    assert second.found == FOUND
+    assert (second.width, second.height, second.blob) == (20, 10, f"crops/{claim.token}")
+    assert ledger.blobs_in_use(db) == {f"crops/{claim.token}"}
+    assert classified(db, second)
+    with reading(db) as conn:
+        result = page_result(conn, claim.source.page_id)
+    assert (result.state, result.detections, result.readings, result.numbers) == (
+        DONE,
+        FOUND.detections,
+        READ,
+        GROUPED,
+    )
+    assert ledger.counts(db) == ledger.Counts(0, 0, 1, 0, n_digits=2, n_numbers=1)
+    assert ledger.blobs_in_use(db) == set()
+    assert not ledger.anything_open(db)
+
+
+def test_a_page_without_a_digit_is_done_too(db: Engine) -> None:
+    fill(db, 1)
+    claim = take(db)
+    nothing = PageDetections((), 1.0)
+    assert ledger.finish_detect(db, claim, nothing, width=1, height=1, blob=None, now=NOW, lease_s=LEASE_S)
+    second = ledger.claim(db, claim.ledger_id, state=DETECTED, now=NOW, lease_s=LEASE_S)
+    assert second is not None
+    assert ledger.finish_classify(db, second, [], [], now=NOW)
+    assert n_results(db) == (0, 0, 0)
+    assert row(db, claim.ledger_id)["state"] == DONE
+
+
+def test_due_rows_come_in_order_and_detected_ones_first(db: Engine) -> None:
+    fill(db, 6)
+    first = ledger.take_due(db, now=NOW, limit=4, lease_s=LEASE_S)
+    assert [due.ledger_id for due in first] == sorted(due.ledger_id for due in first)
+    assert ledger.n_in_flight(db, now=NOW) == 4
+    claim = ledger.claim(db, first[3].ledger_id, state=WAITING, now=NOW, lease_s=LEASE_S)
+    assert claim is not None
+    assert detected(db, claim)
+    assert ledger.n_in_flight(db, now=NOW) == 4
+    # its message is lost, and those of the others; then the lease of the queue runs out
+    later = ledger.take_due(db, now=NOW + LEASE_S, limit=10, lease_s=LEASE_S)
+    assert [due.state for due in later] == [DETECTED] + [WAITING] * 5
+    assert later[0].ledger_id == first[3].ledger_id
+    assert ledger.take_due(db, now=NOW + LEASE_S, limit=10, lease_s=LEASE_S) == []
+
+
+def test_only_one_of_two_who_want_a_page_gets_it(db: Engine) -> None:
+    fill(db, 1)
+    claim = take(db)
+    assert ledger.claim(db, claim.ledger_id, state=WAITING, now=NOW, lease_s=LEASE_S) is None
+    assert ledger.claim(db, claim.ledger_id, state=DETECTED, now=NOW, lease_s=LEASE_S) is None
+    assert ledger.claim(db, claim.ledger_id + 1, state=WAITING, now=NOW, lease_s=LEASE_S) is None
+
+
+def test_a_late_finisher_changes_nothing(db: Engine) -> None:
+    fill(db, 1)
+    late = take(db)
+    assert ledger.expire(db, now=NOW + LEASE_S, max_deaths=3) == 1
+    assert not detected(db, late)
+    assert not ledger.set_aside(db, late, "late", now=NOW)
+    assert ledger.give_back(db, [late]) == 0
+    assert n_results(db) == (0, 0, 0)
+    alone = take_alone(db, NOW + LEASE_S)
+    assert alone is not None
+    assert not detected(db, late)
+    do_page(db, alone)
+    assert not detected(db, late)
+    assert n_results(db) == (3, 3, 1)
+
+
+def test_a_page_that_can_not_be_read_is_set_aside_with_one_line(db: Engine) -> None:
+    fill(db, 2)
+    claim = take(db)
+    assert ledger.set_aside(db, claim, "the image is cut short\n  at byte 17", now=NOW)
+    found = row(db, claim.ledger_id)
+    assert (found["state"], found["failed_in"]) == (FAILED, WAITING)
+    assert found["reason"] == "the image is cut short at byte 17"
+    assert ledger.counts(db).n_open == 1
+
+
+def test_what_is_given_back_is_due_at_once_and_without_blame(db: Engine) -> None:
+    fill(db, 2)
+    claims = [take(db), take(db)]
+    assert ledger.give_back(db, claims) == 2
+    assert ledger.give_back(db, []) == 0
+    assert len(ledger.take_due(db, now=NOW, limit=5, lease_s=LEASE_S)) == 2
+    assert row(db, claims[0].ledger_id)["attempts"] == 0
+
+
+def test_a_page_that_dies_alone_three_times_is_set_aside_and_no_other(db: Engine) -> None:
+    fill(db, 3)
+    claims = [take(db) for _ in range(3)]
+    now = NOW + LEASE_S
+    assert ledger.expire(db, now=now - 1, max_deaths=3) == 0
+    assert ledger.expire(db, now=now, max_deaths=3) == 3  # one of them killed the process
+    assert ledger.take_due(db, now=now + 10_000, limit=9, lease_s=LEASE_S) == []
+    assert take_alone(db, now, eager=False) is None  # they back off, so that good pages go first
+    poison = claims[0].ledger_id
+    tried = []
+    for _ in range(5):
+        alone = take_alone(db, now)
+        assert alone is not None
+        tried.append(alone.ledger_id)
+        if alone.ledger_id == poison:
+            now += LEASE_S
+            assert ledger.expire(db, now=now, max_deaths=3) == 1
+        else:
+            do_page(db, alone, now)
+    assert take_alone(db, now) is None
+    assert tried == [poison, claims[1].ledger_id, claims[2].ledger_id, poison, poison]
+    found = row(db, poison)
+    assert (found["state"], found["attempts"]) == (FAILED, 3)
+    assert found["reason"] == "the page crashed its worker 3 times"
+    assert ledger.counts(db).n_done == 2
+
+
+def test_a_suspect_backs_off_longer_after_each_death(db: Engine) -> None:
+    fill(db, 1)
+    take(db)
+    now = NOW + LEASE_S
+    for waits_s in (30, 60, 120):
+        assert ledger.expire(db, now=now, max_deaths=9) == 1
+        assert ledger.n_in_flight(db, now=now) == 0
+        assert take_alone(db, now + waits_s - 1, eager=False) is None
+        assert take_alone(db, now + waits_s, eager=False) is not None
+        assert ledger.n_in_flight(db, now=now + waits_s) == 1
+        now += waits_s + LEASE_S
+
+
+def test_an_old_message_does_not_bring_a_suspect_among_other_pages(db: Engine) -> None:
+    fill(db, 1)
+    claim = take(db)
+    ledger.expire(db, now=NOW + LEASE_S, max_deaths=3)
+    assert ledger.claim(db, claim.ledger_id, state=WAITING, now=NOW + LEASE_S, lease_s=LEASE_S) is None
+
+
+def test_a_published_suspect_is_not_published_twice(db: Engine) -> None:
+    fill(db, 1)
+    take(db)
+    now = NOW + LEASE_S
+    ledger.expire(db, now=now, max_deaths=3)
+    assert ledger.take_suspect(db, now=now, lease_s=LEASE_S, eager=True) is not None
+    assert ledger.take_suspect(db, now=now, lease_s=LEASE_S, eager=True) is None
+    assert ledger.take_suspect(db, now=now + LEASE_S, lease_s=LEASE_S, eager=False) is not None
+
+
+def test_attempts_start_anew_at_each_stage(db: Engine) -> None:
+    fill(db, 1)
+    take(db)
+    now = NOW + LEASE_S
+    ledger.expire(db, now=now, max_deaths=3)
+    assert take_alone(db, now) is not None
+    now += LEASE_S
+    ledger.expire(db, now=now, max_deaths=3)
+    alone = take_alone(db, now)
+    assert alone is not None
+    assert row(db, alone.ledger_id)["attempts"] == 1
+    assert detected(db, alone, now)
+    found = row(db, alone.ledger_id)
+    assert (found["attempts"], found["suspect"], found["reason"]) == (0, False, None)
+
+
+def test_a_new_owner_voids_what_its_predecessor_held(db: Engine) -> None:
+    fill(db, 4)
+    held = take(db)
+    published = ledger.take_due(db, now=NOW, limit=2, lease_s=LEASE_S)
+    assert ledger.void_leases(db, now=NOW + 1, max_deaths=3) == 1
+    assert ledger.n_in_flight(db, now=NOW + 1) == 0
+    due = ledger.take_due(db, now=NOW + 1, limit=9, lease_s=LEASE_S)
+    assert {row.ledger_id for row in published} < {row.ledger_id for row in due}
+    assert len(due) == 3
+    alone = take_alone(db, NOW + 1)
+    assert alone is not None
+    assert alone.ledger_id == held.ledger_id
+    assert ledger.void_leases(db, now=NOW + 2, max_deaths=1) == 1  # it was alone this time
+    assert row(db, held.ledger_id)["reason"] == "the page crashed its worker once"
+
+
+def test_a_retry_goes_back_to_the_stage_that_failed(db: Engine) -> None:
+    fill(db, 3)
+    first, second = take(db), take(db)
+    ledger.set_aside(db, first, "no", now=NOW)
+    assert detected(db, second)
+    claim = ledger.claim(db, second.ledger_id, state=DETECTED, now=NOW, lease_s=LEASE_S)
+    assert claim is not None
+    ledger.set_aside(db, claim, "no", now=NOW)
+    assert ledger.blobs_in_use(db) == {claim.blob}
+    assert ledger.retry(db, ledger_ids=[second.ledger_id], now=NOW) == 1
+    assert row(db, second.ledger_id)["state"] == DETECTED
+    assert ledger.retry(db, ledger_ids=[second.ledger_id], now=NOW) == 0
+    assert ledger.retry(db, document_ids=[first.source.document_id], now=NOW) == 1
+    found = row(db, first.ledger_id)
+    assert (found["state"], found["reason"], found["failed_in"]) == (WAITING, None, None)
+    with writing(db) as conn:
+        add_failed_document(
+            conn,
+            Path("/scans/bad.pdf"),
+            "is empty",
+            sha256="e" * 64,
+            format="pdf",
+            size_bytes=0,
+            modified_at=1.0,
+            now=NOW,
+        )
+    assert ledger.retry(db, everything=True, now=NOW) == 1
+    assert ledger.retry(db, everything=True, now=NOW) == 0
+
+
+def test_a_later_run_is_shown_once_it_is_done_and_not_before(db: Engine) -> None:
+    old = fill(db, 1)
+    claim = take(db)
+    do_page(db, claim)
+    new = fill(db, 1, again=True)
+    assert new != old
+    page_id = claim.source.page_id
+
+    def shown() -> int:
+        with reading(db) as conn:
+            return page_result(conn, page_id).run_id
+
+    second = take(db)
+    assert second.run_id == new
+    assert shown() == old
+    do_page(db, second)
+    assert shown() == new
+    assert ledger.counts(db).n_done == 2
+
+
+def test_an_older_run_that_is_done_late_does_not_hide_the_newer_one(db: Engine) -> None:
+    fill(db, 1)
+    old = take(db)
+    ledger.set_aside(db, old, "no", now=NOW)
+    new_run = fill(db, 1, again=True)
+    do_page(db, take(db))
+    assert ledger.retry(db, everything=True, now=NOW) == 0  # the newer run made up for it
+    with writing(db) as conn:
+        conn.execute(rows.update().where(rows.c.id == old.ledger_id).values(state=WAITING))
+    do_page(db, take(db))
+    with reading(db) as conn:
+        assert page_result(conn, old.source.page_id).run_id == new_run
+
+
+@dataclass
+class Modelled:
+    """What a row must be, by the rules in words."""
+
+    state: str = WAITING
+    suspect: bool = False
+    queued: bool = False
+    deaths: int = 0
+    until: float = 0.0
+    token: str | None = None
+
+
+class Model:
+    """The rules of the ledger once more, on plain objects: what SQL does must agree with it."""
+
+    max_deaths = 2
+
+    def __init__(self, db: Engine, n_pages: int) -> None:
+        self.db = db
+        self.now = NOW
+        with writing(db) as conn:
+            for table in reversed(metadata.sorted_tables):
+                conn.execute(table.delete())
+        fill(db, n_pages)
+        with reading(db) as conn:
+            self.rows = {id_: Modelled() for id_ in conn.scalars(select(rows.c.id).order_by(rows.c.id))}
+        self.published: list[tuple[int, str]] = []  # every message ever sent: some are taken twice
+        self.claims: list[Claim] = []  # every claim ever made: most are old
+        self.n_done: dict[int, int] = dict.fromkeys(self.rows, 0)
+
+    def take(self, n: int) -> None:
+        due = ledger.take_due(self.db, now=self.now, limit=n + 1, lease_s=LEASE_S)
+        open_rows = [
+            (r.state != DETECTED, r.until, id_)
+            for id_, r in self.rows.items()
+            if r.state in OPEN and not r.suspect and r.token is None and r.until <= self.now
+        ]
+        assert [row.ledger_id for row in due] == [id_ for *_, id_ in sorted(open_rows)][: n + 1]
+        self._published([(row.ledger_id, row.state) for row in due])
+
+    def suspect(self, n: int) -> None:
+        eager = n % 2 == 0
+        due = ledger.take_suspect(self.db, now=self.now, lease_s=LEASE_S, eager=eager)
+        suspects = [
+            (r.deaths, r.until, id_)
+            for id_, r in self.rows.items()
+            if r.state in OPEN and r.suspect and r.token is None
+            if r.until <= self.now or (eager and not r.queued)
+        ]
+        assert (due.ledger_id if due else None) == (min(suspects)[-1] if suspects else None)
+        self._published([(due.ledger_id, due.state)] if due else [])
+
+    def _published(self, messages: list[tuple[int, str]]) -> None:
+        for id_, state in messages:
+            assert self.rows[id_].state == state
+            self.rows[id_].queued, self.rows[id_].until = True, self.now + LEASE_S
+        self.published += messages
+
+    def claim(self, n: int) -> None:
+        if not self.published:
+            return
+        id_, state = self.published[-1 - n % len(self.published)]
+        r = self.rows[id_]
+        free = r.state == state and r.token is None and (r.queued or not r.suspect)
+        claim = ledger.claim(self.db, id_, state=state, now=self.now, lease_s=LEASE_S)
+        assert (claim is not None) == free
+        if claim is not None:
+            r.token, r.queued, r.until = claim.token, False, self.now + LEASE_S
+            self.claims.append(claim)
+
+    def finish(self, n: int) -> None:
+        if not self.claims:
+            return
+        claim = self.claims[-1 - n % len(self.claims)]
+        r = self.rows[claim.ledger_id]
+        ours = r.token == claim.token
+        if claim.state == WAITING:
+            assert detected(self.db, claim, self.now) == ours
+            if ours:
+                self.rows[claim.ledger_id] = Modelled(DETECTED, queued=True, until=self.now + LEASE_S)
+                self.published.append((claim.ledger_id, DETECTED))
+        else:
+            assert classified(self.db, claim, self.now) == ours
+            if ours:
+                self.rows[claim.ledger_id] = Modelled(DONE)
+                self.n_done[claim.ledger_id] += 1
+
+    def give_back(self, n: int) -> None:
+        some = self.claims[-1 - n :]
+        ours = [c for c in some if self.rows[c.ledger_id].token == c.token]
+        assert ledger.give_back(self.db, some) == len(ours)
+        for claim in ours:
+            self.rows[claim.ledger_id].token, self.rows[claim.ledger_id].until = None, 0.0
+
+    def wait(self, n: int) -> None:
+        self.now += (10.0, 30.0, LEASE_S, 3 * LEASE_S)[n % 4]
+
+    def expire(self, n: int) -> None:
+        lapsed = [r for r in self.rows.values() if r.token and r.until <= self.now]
+        assert ledger.expire(self.db, now=self.now, max_deaths=self.max_deaths) == len(lapsed)
+        for r in lapsed:
+            self._died(r)
+
+    def void(self, n: int) -> None:
+        held = [r for r in self.rows.values() if r.token]
+        assert ledger.void_leases(self.db, now=self.now, max_deaths=self.max_deaths) == len(held)
+        for r in self.rows.values():
+            if r.queued:
+                r.queued, r.until = False, 0.0
+        for r in held:
+            self._died(r)
+
+    def _died(self, r: Modelled) -> None:
+        r.token = None
+        r.deaths += r.suspect  # only who was alone is to blame
+        if r.suspect and r.deaths >= self.max_deaths:
+            r.state, r.until = FAILED, 0.0
+        else:
+            r.suspect, r.until = True, self.now + 30 * 2**r.deaths
+
+    def check(self) -> None:
+        with reading(self.db) as conn:
+            found = {row["id"]: row for row in conn.execute(select(rows)).mappings()}
+            with_results = {
+                table.name: set(conn.scalars(select(table.c.ledger_id).distinct()))
+                for table in (detections, readings, numbers)
+            }
+        assert set(found) == set(self.rows)  # no row lost, none twice
+        for id_, r in self.rows.items():
+            row = found[id_]
+            assert (row["state"], row["attempt_token"], row["lease_until"]) == (r.state, r.token, r.until)
+            assert row["queued"] == r.queued
+            if r.state in OPEN:
+                assert (row["suspect"], row["attempts"]) == (r.suspect, r.deaths)
+            stage = row["failed_in"] if r.state == FAILED else r.state
+            assert (id_ in with_results["detections"]) == (stage in (DETECTED, DONE))
+            assert (id_ in with_results["readings"]) == (stage == DONE)
+            assert (id_ in with_results["numbers"]) == (stage == DONE)
+        assert max(self.n_done.values()) <= 1
+        in_flight = [r for r in self.rows.values() if r.until > self.now and (r.queued or r.token)]
+        assert ledger.n_in_flight(self.db, now=self.now) == len(in_flight)
+
+    def drain(self) -> None:
+        """Work on as an engine does, with nothing going wrong: whatever happened before, it ends."""
+        self.void(0)
+        for _ in range(4 * len(self.rows)):
+            self.take(0)
+            if ledger.n_in_flight(self.db, now=self.now) == 0:
+                self.suspect(0)
+            for _ in range(2):
+                n = len(self.claims)
+                self.claim(0)
+                if len(self.claims) > n:
+                    self.finish(0)
+        assert not ledger.anything_open(self.db)
+        for r in self.rows.values():
+            assert r.state == DONE or (r.state == FAILED and r.deaths == self.max_deaths)
+
+
+# some more often, so that pages get somewhere
+OFTEN = "take take claim claim claim finish finish suspect give_back wait expire void"
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(OFTEN.split()),
+        st.integers(0, 7),
+    ),
+    max_size=40,
+)
+
+
+@given(n_pages=st.integers(1, 4), steps=STEPS)
+@settings(
+    max_examples=60,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+def test_whatever_happens_no_page_is_lost_or_done_twice(
+    db: Engine, n_pages: int, steps: list[tuple[str, int]]
+) -> None:
+    model = Model(db, n_pages)
+    for name, n in steps:
+        getattr(model, name)(n)
+        model.check()
+    model.drain()
+    model.check()
