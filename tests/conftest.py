@@ -344,6 +344,11 @@ def postgres_server() -> Iterator[str]:
     # not below tmp_path: as root the server runs as a user of its own, who may not enter there
     folder = tempfile.mkdtemp(prefix="archive-postgres-")
     server = server_package.get_server(folder, cleanup_mode="stop")
+    import psycopg
+
+    with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+        connection.execute("ALTER SYSTEM SET fsync = off")  # nobody misses it after a power cut
+        connection.execute("SELECT pg_reload_conf()")
     try:
         yield server.get_uri()
     finally:
