@@ -8,7 +8,9 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, select
@@ -23,6 +25,7 @@ from pipeline.sources import Document, DocumentError, Unreadable, find_files
 from pipeline.tables import documents
 
 BATCH_FILES = 500
+LOOK_UP_FILES = 100  # in one transaction: one each would take longer than looking them up
 BATCH_S = 0.5
 LEAVE_S = 5.0
 
@@ -78,15 +81,17 @@ def look(
     `db` is where known files are looked up; None knows none.
     """
     with Prober(max_pixels=settings.max_pixels) as prober:
-        for path in find_files(roots):
-            if stop.is_set():
-                return
-            if isinstance(path, Unreadable):
-                yield from _unreadable(path, tally)
-            elif (known := _known(db, path)) is not None:
-                yield Known(known)
-            else:
-                yield from _probed(prober, path, tally)
+        for some in _some_at_a_time(find_files(roots)):
+            known = _known(db, some)
+            for path in some:
+                if stop.is_set():
+                    return
+                if isinstance(path, Unreadable):
+                    yield from _unreadable(path, tally)
+                elif path in known:
+                    yield Known(known[path])
+                else:
+                    yield from _probed(prober, path, tally)
 
 
 def count_only(every: Iterable[Found], db: Engine | None, tally: Tally) -> None:
@@ -189,15 +194,26 @@ def _unreadable(found: Unreadable, tally: Tally) -> Iterator[Unread]:
         yield Unread(found.path, found.reason, None)
 
 
-def _known(db: Engine | None, path: Path) -> int | None:
+def _some_at_a_time(found: Iterator[Path | Unreadable]) -> Iterator[list[Path | Unreadable]]:
+    while some := list(islice(found, LOOK_UP_FILES)):
+        yield some
+
+
+def _known(db: Engine | None, some: Iterable[Path | Unreadable]) -> dict[Path, int]:
+    """Return the documents of those files that did not change since they were registered."""
+    known: dict[Path, int] = {}
     if db is None:
-        return None
-    try:
-        now = path.stat()
-    except OSError:
-        return None  # probing says what is the matter
+        return known
     with reading(db) as conn:
-        return catalogue.known_file(conn, path, now.st_size, now.st_mtime)
+        for path in some:
+            if isinstance(path, Unreadable):
+                continue
+            with suppress(OSError):  # probing says what is the matter
+                now = path.stat()
+                document_id = catalogue.known_file(conn, path, now.st_size, now.st_mtime)
+                if document_id is not None:
+                    known[path] = document_id
+    return known
 
 
 def _has_bytes(db: Engine | None, sha256: str) -> bool:

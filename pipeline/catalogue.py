@@ -6,7 +6,7 @@ Hold one `writing` transaction over many calls: that is what makes a million pag
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
     ColumnElement,
@@ -25,8 +25,10 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from pipeline.paths import path_to_text, text_to_path
-from pipeline.sources import Document
 from pipeline.tables import documents, ledger, pages, paths, runs
+
+if TYPE_CHECKING:  # it brings NumPy and Pillow, which `archive status` need not wait for
+    from pipeline.sources import Document
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,7 @@ def known_file(conn: Connection, path: Path, size_bytes: int, modified_at: float
     return int(newest.document_id) if newest.n_pages or newest.reason is not None else None
 
 
-def add_document(conn: Connection, document: Document, run_id: int, *, again: bool, now: float) -> Added:
+def add_document(conn: Connection, document: "Document", run_id: int, *, again: bool, now: float) -> Added:
     """Insert a document, its path and pages, and a waiting ledger row for each page that has none.
 
     With `again` every page gets a row of `run_id` beside those it has.
