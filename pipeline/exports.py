@@ -113,16 +113,17 @@ def exported_pages(conn: Connection) -> Iterator[ExportedPage]:
         .where(ledger.c.current, ledger.c.state == DONE)
         .order_by(pages.c.document_id, pages.c.page_index)
     )
-    for row in conn.execute(done, execution_options=STREAM):
-        yield ExportedPage(
-            image=PurePosixPath(row.path if row.member is None else row.member).name,
-            path=row.path,
-            page_index=row.page_index,
-            width=row.width,
-            height=row.height,
-            turned=row.turned,
-            digits=_exported_digits(conn, row.id),
-        )
+    with conn.execute(done, execution_options=STREAM) as rows:
+        for row in rows:
+            yield ExportedPage(
+                image=PurePosixPath(row.path if row.member is None else row.member).name,
+                path=row.path,
+                page_index=row.page_index,
+                width=row.width,
+                height=row.height,
+                turned=row.turned,
+                digits=_exported_digits(conn, row.id),
+            )
 
 
 def _exported_digits(conn: Connection, ledger_id: int) -> tuple[ExportedDigit, ...]:

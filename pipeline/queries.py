@@ -4,7 +4,8 @@ What show and export read, whole pages, is in pipeline/exports.py; its names are
 """
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -111,22 +112,23 @@ class Failure:
     attempts: int
 
 
-def find_numbers(conn: Connection, wanted: Filter) -> Iterator[NumberRow]:
+def find_numbers(conn: Connection, wanted: Filter) -> Generator[NumberRow]:
     """Yield the numbers that match; UsageError for a bound that is no number or an unknown document."""
-    rows = conn.execute(_numbers_query(conn, wanted), execution_options=STREAM)
-    for row in rows:
-        yield NumberRow(
-            path=row.path,
-            document_id=row.document_id,
-            page=row.page_index + 1,
-            line=row.line + 1,
-            position=row.position,
-            text=row.text,
-            confidence=row.confidence,
-            box=box_of(row),
-            ledger_id=row.ledger_id,
-            run_id=row.run_id,
-        )
+    # closed even where the caller stops halfway: PostgreSQL keeps a cursor open for it
+    with conn.execute(_numbers_query(conn, wanted), execution_options=STREAM) as rows:
+        for row in rows:
+            yield NumberRow(
+                path=row.path,
+                document_id=row.document_id,
+                page=row.page_index + 1,
+                line=row.line + 1,
+                position=row.position,
+                text=row.text,
+                confidence=row.confidence,
+                box=box_of(row),
+                ledger_id=row.ledger_id,
+                run_id=row.run_id,
+            )
 
 
 def status(conn: Connection, *, now: float, lately_s: float = 60.0) -> Status:
@@ -168,12 +170,24 @@ def status(conn: Connection, *, now: float, lately_s: float = 60.0) -> Status:
 
 def failures(conn: Connection) -> Iterator[Failure]:
     """Yield failed documents and failed pages, in the order of their documents."""
-    failed_documents = (
+    # two streams, for a million pages may have failed
+    with closing(_failed_documents(conn)) as whole, closing(_failed_pages(conn)) as single:
+        yield from heapq.merge(whole, single, key=lambda failure: (failure.document_id, failure.page or 0))
+
+
+def _failed_documents(conn: Connection) -> Generator[Failure, None, None]:
+    query = (
         select(documents.c.id, documents.c.reason, newest_path().label("path"))
         .where(documents.c.reason.is_not(None))
         .order_by(documents.c.id)
     )
-    failed_pages = (
+    with conn.execute(query, execution_options=STREAM) as rows:
+        for row in rows:
+            yield Failure(None, row.id, row.path, None, None, row.reason, 0)
+
+
+def _failed_pages(conn: Connection) -> Generator[Failure, None, None]:
+    query = (
         select(
             ledger.c.id,
             pages.c.document_id,
@@ -188,17 +202,17 @@ def failures(conn: Connection) -> Iterator[Failure]:
         .where(still_failed())
         .order_by(pages.c.document_id, pages.c.page_index, ledger.c.id)
     )
-    whole = (
-        Failure(None, row.id, row.path, None, None, row.reason, 0)
-        for row in conn.execute(failed_documents, execution_options=STREAM)
-    )
-    single = (
-        Failure(
-            row.id, row.document_id, row.path, row.page_index + 1, row.failed_in, row.reason, row.attempts
-        )
-        for row in conn.execute(failed_pages, execution_options=STREAM)
-    )
-    return heapq.merge(whole, single, key=lambda failure: (failure.document_id, failure.page or 0))
+    with conn.execute(query, execution_options=STREAM) as rows:
+        for row in rows:
+            yield Failure(
+                ledger_id=row.id,
+                document_id=row.document_id,
+                path=row.path,
+                page=row.page_index + 1,
+                failed_in=row.failed_in,
+                reason=row.reason,
+                attempts=row.attempts,
+            )
 
 
 def _numbers_query(conn: Connection, wanted: Filter) -> Select[Any]:
