@@ -4,6 +4,7 @@ import csv as csv_format
 import json as json_format
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import asdict
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -108,8 +109,8 @@ def query(
         # one more, to know whether there are more
         limit=None if not limit else limit + 1 if in_table else limit,
     )
-    with database_of(ctx) as db, reading(db) as conn:
-        rows = find_numbers(conn, wanted)
+    # closed before the database is: a table stops halfway through the rows
+    with database_of(ctx) as db, reading(db) as conn, closing(find_numbers(conn, wanted)) as rows:
         if json:
             _print_json(rows)
         elif csv:
