@@ -1,9 +1,14 @@
 """Commands that read the database, on an archive that the ledger's own functions filled."""
 
 import csv
+import fcntl
 import io
 import json
 import os
+import pty
+import struct
+import sys
+import termios
 import time
 from pathlib import Path
 
@@ -18,6 +23,7 @@ from pipeline.numbers import group_numbers
 from pipeline.page import Box, Detection, PageDetections, Reading
 from pipeline.sources import probe
 
+ARCHIVE = Path(sys.executable).with_name("archive")
 DETECTOR, CLASSIFIER = "d" * 64, "c" * 64
 SIZE = (400, 300)  # width, height
 PAGES = {
@@ -34,7 +40,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in list(os.environ):
         if name.startswith("ARCHIVE_"):
             monkeypatch.delenv(name)
-    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.delenv("COLUMNS", raising=False)
     db = open_database("sqlite:///archive.db")
     with writing(db) as conn:
         run_id = catalogue.current_run(conn, DETECTOR, CLASSIFIER, '{"render_dpi": 300}', new=False, now=1.0)
@@ -307,3 +313,38 @@ def test_reading_commands_leave_the_database_as_it_was(folder: Path) -> None:
         after = conn.exec_driver_sql("SELECT id, state, attempts, lease_until FROM ledger ORDER BY id").all()
     db.dispose()
     assert after == before
+
+
+def in_terminal(*args: str) -> list[str]:
+    """Run a command in a terminal of 80 columns and return the lines that it shows."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(ARCHIVE, [str(ARCHIVE), *args])
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    shown = b""
+    while True:
+        try:
+            data = os.read(terminal, 65536)
+        except OSError:  # Linux says so where the other side is closed
+            break
+        if not data:
+            break
+        shown += data
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    return shown.decode().replace("\r", "").splitlines()
+
+
+def test_a_table_fits_the_terminal_and_keeps_both_ends_of_a_path(folder: Path) -> None:
+    long = folder / ("a folder with a long name " * 3) / "registers of the year 1890" / "page 17.png"
+    long.parent.mkdir(parents=True)
+    (folder / "a.png").rename(long)
+    db = open_database("sqlite:///archive.db")
+    with writing(db) as conn:
+        run_id = catalogue.current_run(conn, DETECTOR, CLASSIFIER, '{"render_dpi": 300}', new=False, now=20.0)
+        catalogue.add_document(conn, probe(long, max_pixels=10**6), run_id, again=False, now=20.0)
+    db.dispose()
+    lines = in_terminal("query", "--document", long.name)
+    assert len(lines) == 4
+    assert max(len(line) for line in lines) <= 80
+    assert all("a folder with" in line and line.endswith("page 17.png") and "…" in line for line in lines[1:])

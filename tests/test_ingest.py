@@ -280,3 +280,48 @@ def test_bad_files_give_one_reason_each_and_the_rest_is_read(
     again = yard.json("ingest", "scans", code=4)  # the link to nothing is looked at again, and fails again
     assert again["pages"] == {"new": 0, "done": 0, "failed": 0, "left": 0}
     assert [Path(one["path"]).name for one in again["failed_files"]] == ["gone.jpg"]
+
+
+def test_the_doctor_says_what_is_missing_and_how_to_mend_it(yard: Yard) -> None:
+    assert yard.json("doctor")["ok"]
+    assert list(yard.folder.glob("archive*")) == [], "it makes nothing"
+    (yard.folder / "classifier.safetensors").write_bytes(b"no weights")
+    found = yard.json("doctor", "--detector", "none.safetensors", code=3)
+    checks = {check["name"]: check for check in found["checks"]}
+    assert not found["ok"]
+    assert [name for name, check in checks.items() if check["state"] == "fail"] == ["detector", "classifier"]
+    assert all(checks[name]["mend"] for name in ("detector", "classifier"))
+    assert "none.safetensors" in checks["detector"]["found"]
+    out, err = yard.run("doctor", code=3)
+    assert "fail  classifier" in out and err == "1 thing to mend\n"
+    yard.environment["ARCHIVE_DATABASE_URL"] = "sqlite:////nowhere/at/all.db"
+    wrong = {check["name"] for check in yard.json("doctor", code=3)["checks"] if check["state"] == "fail"}
+    assert "database" in wrong
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
+def test_a_full_disk_is_one_line_and_nothing_is_lost(yard: Yard) -> None:
+    disk = yard.folder / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("mount is not allowed here")
+    try:
+        yard.add("first.png", 1000)
+        yard.environment["ARCHIVE_DATABASE_URL"] = "sqlite:///disk/archive.db"
+        yard.run("ingest", "scans")
+        for seed in range(30):
+            yard.add(f"{seed}.png", seed)
+        filler = disk / "filler"
+        free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
+        filler.write_bytes(b"\0" * (free - 50_000))
+        _, err = yard.run("ingest", "scans", code=5)
+        said = [line for line in err.splitlines() if line.startswith("archive: ")]
+        assert len(said) == 1 and "full" in said[0] and "Traceback" not in err
+        filler.unlink()
+        yard.run("ingest", "scans")
+        status = yard.json("status")
+        assert (status["n_done"], status["n_pages"], status["n_failed"]) == (31, 31, 0)
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
