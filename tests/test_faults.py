@@ -1,5 +1,6 @@
 """Real processes that are killed, hang and crash: nothing is lost or done twice, only the guilty pay."""
 
+import contextlib
 import json
 import os
 import random
@@ -64,10 +65,10 @@ ImageFile.ImageFile.load = mischief
 class Yard:
     """A folder of pages with their database, networks of random weights and whatever runs on them."""
 
-    def __init__(self, folder: Path, **settings: Any) -> None:
+    def __init__(self, folder: Path, database_url: str = "", **settings: Any) -> None:
         self.folder = folder
         self.settings = Settings(
-            database_url=f"sqlite:///{folder}/archive.db",
+            database_url=database_url or f"sqlite:///{folder}/archive.db",
             detector=folder / "detector.safetensors",
             classifier=folder / "classifier.safetensors",
             device="cpu",
@@ -76,7 +77,8 @@ class Yard:
         )
         _save_networks(self.settings)
         self.db: Database = open_database(self.settings.database_url)
-        self._watch_ledger()
+        if self.db.dialect.name == "sqlite":
+            self._watch_ledger()
         self.processes: list[subprocess.Popen[str]] = []
 
     def _watch_ledger(self) -> None:
@@ -153,7 +155,7 @@ class Yard:
             self.wait_for_events(6)  # something was begun since the last kill
             time.sleep(rng.random() * 0.2)
             assert set(self.states()) & {"waiting", "detected"}, "nothing is left to kill"
-            engine = engine_of(running)
+            engine = engine_of(running.pid)
             if turn % 2 == 0 and engine is not None:
                 engine.kill()
             else:
@@ -267,18 +269,13 @@ def drawn_scans(folder: Path, n: int) -> Path:
     return scans
 
 
-def engine_of(command: subprocess.Popen[str]) -> psutil.Process | None:
-    try:
-        return next(
-            (
-                child
-                for child in psutil.Process(command.pid).children()
-                if "workers.engine" in child.cmdline()
-            ),
-            None,
-        )
-    except psutil.NoSuchProcess:
-        return None
+def engine_of(command_pid: int) -> psutil.Process | None:
+    """Return the living engine of a command."""
+    for child in psutil.Process(command_pid).children() if psutil.pid_exists(command_pid) else []:
+        with contextlib.suppress(psutil.NoSuchProcess):  # gone meanwhile, or a zombie
+            if "workers.engine" in child.cmdline():
+                return child
+    return None
 
 
 def wait_for(what: Callable[[], object], timeout_s: float = 60) -> None:
@@ -355,6 +352,27 @@ def test_a_page_that_hangs_with_pythons_lock_held_is_set_aside(yard: Callable[..
 
 
 @pytest.mark.slow
+def test_an_engine_that_is_killed_is_started_again(
+    yard: Callable[..., Yard], tmp_path: Path, database_url: str
+) -> None:
+    place = yard(database_url=database_url, files_url=str(tmp_path / "files"))
+    place.add(*(page(place.folder / f"page{n}.png", n) for n in range(7)))
+    (tmp_path / "slow.jpg").write_bytes(slow_jpeg(3000, 4_000))  # long enough in hand to be met there
+    place.add(tmp_path / "slow.jpg")
+    news: list[str] = []
+
+    def kill_once(counts: ledger.Counts) -> None:
+        in_hand = place.rows("SELECT id FROM ledger WHERE attempt_token IS NOT NULL")
+        engine = engine_of(os.getpid())
+        if in_hand and engine is not None and not news:
+            engine.kill()
+
+    counts = run_until_done(place.db, place.settings, on_progress=kill_once, on_news=news.append)
+    assert (counts.n_done, counts.n_failed, counts.n_open) == (8, 0, 0)
+    assert len(news) == 1 and "died (SIGKILL)" in news[0]
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
 def test_a_full_disk_blames_no_page(yard: Callable[..., Yard], tmp_path: Path) -> None:
     small = tmp_path / "small"
@@ -383,7 +401,7 @@ def test_an_engine_whose_command_is_gone_leaves_and_gives_back(yard: Callable[..
     place.add(hangs)
     command = place.start()
     wait_for(lambda: place.rows("SELECT 1 FROM ledger WHERE attempt_token IS NOT NULL"))
-    engine = engine_of(command)
+    engine = engine_of(command.pid)
     assert engine is not None
     command.kill()
     command.wait()
