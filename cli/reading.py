@@ -13,6 +13,7 @@ from cli.progress import Progress, make_progress
 from cli.registering import Registration, Tally
 from cli.signals import StopRequest, stop_requests
 from pipeline import catalogue, ledger, queries
+from pipeline.adoption import adopt
 from pipeline.database import OwnerLock, reading, writing
 from pipeline.errors import MissingError
 from pipeline.ledger import Counts
@@ -66,6 +67,7 @@ def read_scans(
     before = ledger.counts(db)
     failed_before = _failures(db)
     run_id = _run(db, settings, weights, again=again)
+    adopt(db, run_id)
     registration = Registration(roots, settings, db, run_id, again=again)
     with stop_requests() as request:
         with make_progress() as progress:
