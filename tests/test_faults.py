@@ -347,7 +347,7 @@ def test_a_page_that_hangs_with_pythons_lock_held_is_set_aside(yard: Callable[..
     )
     place.start(mischief=True)
     place.finish()
-    assert set(place.failed()) == {"holds.png"}
+    assert place.failed() == {"holds.png": "the page crashed its worker once (hung)"}
     assert_all_well(place, 2)
 
 

@@ -175,8 +175,9 @@ def _cause(code: int, words: str) -> tuple[str, str]:
     if code < 0:
         name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
         return name, f"died ({name})"
-    cause = words if code == LEFT_BUG and words else f"exit code {code}"
-    return cause, f"died ({cause})"
+    if code == LEFT_BUG:  # without a word: ended by faulthandler, for nothing else could run any more
+        return words or "hung", f"died ({words or 'it no longer answered'})"
+    return f"exit code {code}", f"died (exit code {code})"
 
 
 def _movement(db: Database) -> object:
