@@ -1,11 +1,12 @@
 """`archive doctor`: what is needed, what is wrong, and how to mend it."""
 
+import sys
 from dataclasses import asdict
 
 import click
 
 from cli.options import common_options, json_option, reading_options, settings_of
-from cli.terminal import SCHEMA_VERSION, counted, print_json, say
+from cli.terminal import SCHEMA_VERSION, counted, print_json, print_wrapped, say
 from pipeline.errors import MissingError
 
 
@@ -32,9 +33,10 @@ def doctor(ctx: click.Context, json: bool) -> None:
     for check in every_check(settings_of(ctx)):
         checks.append(check)
         if not json:  # one by one: loading the weights takes a while
-            print(f"{check.state:<5} {check.name:<11} {check.found}", flush=True)
+            print_wrapped(f"{check.state:<5} {check.name:<11} ", check.found)
             if check.mend:
-                print(f"      {'':<11} → {check.mend}")
+                print_wrapped(f"      {'':<11} → ", check.mend)
+            sys.stdout.flush()
     n_wrong = sum(check.state == "fail" for check in checks)
     if json:
         values = [asdict(check) for check in checks]

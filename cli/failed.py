@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.options import common_options, database_of, is_verbose, json_option, reading_options, settings_of
-from cli.terminal import SCHEMA_VERSION, counted, print_json, say, shown_path
+from cli.terminal import SCHEMA_VERSION, counted, print_json, print_wrapped, say, shown_path
 from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def list_failed(ctx: click.Context, json: bool) -> None:
         return
     width = max((len(_name(failure)) for failure in found), default=0)
     for failure in found:
-        print(f"{_name(failure):>{width}}  {_where(failure)}: {failure.reason}")
+        print_wrapped(f"{_name(failure):>{width}}  ", f"{_where(failure)}: {failure.reason}")
     say(
         f"{counted(len(found), 'failure')}; `archive failed retry --all` tries again"
         if found
@@ -79,7 +79,7 @@ def show_failed(ctx: click.Context, names: tuple[str, ...], json: bool) -> None:
         return
     for failure in chosen:
         print(f"{_name(failure)}  {_where(failure)}")
-        print(f"    reason:  {failure.reason}")
+        print_wrapped("    reason:  ", failure.reason)
         print(f"    failed:  {STAGES.get(failure.failed_in, failure.failed_in)}")
         if failure.attempts:
             print(f"    tries:   {failure.attempts}")

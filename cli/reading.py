@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 from cli.progress import Progress, make_progress
 from cli.registering import Registration, Tally
 from cli.signals import StopRequest, stop_requests
+from cli.terminal import counted
 from pipeline import catalogue, ledger, queries
 from pipeline.adoption import adopt
 from pipeline.database import OwnerLock, reading, writing
@@ -72,6 +73,8 @@ def read_scans(
     with stop_requests() as request:
         with make_progress() as progress:
             watch = _Watch(registration, before, progress, request)
+            if n_left := ledger.counts(db).n_open:
+                progress.tell(f"{counted(n_left, 'page')} left from before, read too")
             registration.start()
             try:
                 counts = run_until_done(

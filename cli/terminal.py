@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+import textwrap
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -46,6 +47,18 @@ def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> int
         print(_line(columns, row, widths, room))
         n_rows += 1
     return n_rows
+
+
+def print_wrapped(head: str, text: str) -> None:
+    """Print a text behind its head; in a terminal it goes on below itself, elsewhere it is one line."""
+    room = terminal_width()
+    if room is None:
+        print(head + text)
+        return
+    indent = " " * text_width(head)
+    for line in textwrap.wrap(text, max(LEAST_WIDTH, room - len(indent)), break_on_hyphens=False):
+        print(head + line)
+        head = indent
 
 
 def print_json(value: Any) -> None:
