@@ -34,7 +34,7 @@ COMMANDS = {
             *("ORDER", "LIMIT", "JSON", "CSV"),
         ),
     ),
-    "show": Command("cli.show:show", "Draw a page with what was read in it.", ("OUTPUT",)),
+    "show": Command("cli.show:show", "Draw a page with its boxes, digits and doubts.", ("OUTPUT",)),
     "failed": Command(
         "cli.failed:failed",
         "List pages that could not be read, see why, try them again.",
