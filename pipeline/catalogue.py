@@ -8,24 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Table,
-    and_,
-    bindparam,
-    delete,
-    exists,
-    insert,
-    literal,
-    not_,
-    select,
-    update,
-)
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, and_, bindparam, insert, select, update
 
+from pipeline import inserts
 from pipeline.paths import path_to_text, text_to_path
-from pipeline.tables import documents, ledger, pages, paths, runs
+from pipeline.tables import documents, pages, paths, runs
 
 if TYPE_CHECKING:  # it brings NumPy and Pillow, which `archive status` need not wait for
     from pipeline.sources import Document
@@ -83,7 +70,8 @@ def current_run(
         found = conn.scalar(select(runs.c.id).where(same).order_by(runs.c.id.desc()).limit(1))
         if found is not None:
             return int(found)
-    return _inserted(conn, runs, {**wanted, "started_at": now})
+    made = conn.execute(insert(runs).values(wanted | {"started_at": now}))
+    return int(made.inserted_primary_key[0])  # type: ignore[index]
 
 
 def known_file(conn: Connection, path: Path, size_bytes: int, modified_at: float) -> int | None:
@@ -91,7 +79,7 @@ def known_file(conn: Connection, path: Path, size_bytes: int, modified_at: float
 
     Also None for a failed document that `ledger.retry` freed.
     """
-    newest = conn.execute(_KNOWN_FILE, {"path": path_to_text(path)}).one_or_none()
+    newest = conn.execute(inserts.NEWEST_OF_PATH, {"of_path": path_to_text(path)}).one_or_none()
     if newest is None or (newest.size_bytes, newest.modified_at) != (size_bytes, modified_at):
         return None
     return int(newest.document_id) if newest.n_pages or newest.reason is not None else None
@@ -112,12 +100,12 @@ def add_document(conn: Connection, document: "Document", run_id: int, *, again: 
         "reason": None,
     }
     document_id, n_known = _document_row(conn, row)
-    if n_known < n_pages:  # new, or it failed before
+    if n_known != _NEW and n_known < n_pages:  # it failed before
         conn.execute(
-            update(documents)
-            .where(documents.c.id == document_id)
-            .values(n_pages=n_pages, format=document.format, reason=None)
+            inserts.PAGES_FOUND,
+            {"of_document": document_id, "n_pages": n_pages, "format": document.format},
         )
+    if n_known < n_pages:
         page_rows = [
             {
                 "document_id": document_id,
@@ -127,7 +115,7 @@ def add_document(conn: Connection, document: "Document", run_id: int, *, again: 
             }
             for page in document.pages
         ]
-        conn.execute(_insert(conn, pages).on_conflict_do_nothing(), page_rows)
+        conn.execute(inserts.insert_pages(conn.dialect.name), page_rows)
     _remember_path(conn, document_id, document.path, document.size_bytes, document.modified_at, now)
     n_new = _add_ledger_rows(conn, document_id, run_id, only_new=not again)
     return Added(document_id, n_new, known=n_known > 0)
@@ -182,18 +170,8 @@ def page_source(conn: Connection, page_id: int) -> PageSource:
     )
 
 
-_elsewhere = paths.alias()
 _NEW = -1  # the number of pages of a document that was not there
 
-_KNOWN_FILE = (
-    select(
-        paths.c.document_id, paths.c.size_bytes, paths.c.modified_at, documents.c.n_pages, documents.c.reason
-    )
-    .join(documents, documents.c.id == paths.c.document_id)
-    .where(paths.c.path == bindparam("path"))
-    .order_by(paths.c.seen_at.desc())
-    .limit(1)
-)
 _PAGE_SOURCE = (
     select(
         pages.c.document_id,
@@ -213,54 +191,22 @@ _PATHS = (
 )
 
 
-def _insert(conn: Connection, table: Table) -> Any:
-    """Return an INSERT that knows ON CONFLICT; both dialects spell it the same way."""
-    return sqlite.insert(table) if conn.dialect.name == "sqlite" else postgresql.insert(table)
-
-
-def _inserted(conn: Connection, table: Table, row: dict[str, Any]) -> int:
-    return int(conn.execute(insert(table).values(row)).inserted_primary_key[0])  # type: ignore[index]
-
-
 def _document_row(conn: Connection, row: dict[str, Any]) -> tuple[int, int]:
     """Return the document with these bytes, and how many pages were known of it (_NEW: it was not there)."""
-    known = select(documents.c.id, documents.c.n_pages).where(documents.c.sha256 == row["sha256"])
-    found = conn.execute(known).one_or_none()
+    known = {"of_sha256": row["sha256"]}
+    found = conn.execute(inserts.DOCUMENT_OF_BYTES, known).one_or_none()
     if found is None:
-        # ON CONFLICT: on PostgreSQL another process may insert it between the two statements
-        new_id = conn.scalar(_insert(conn, documents).on_conflict_do_nothing().returning(documents.c.id), row)
+        # on PostgreSQL another process may insert it between these two
+        new_id = conn.scalar(inserts.insert_document(conn.dialect.name), row)
         if new_id is not None:
             return int(new_id), _NEW
-        found = conn.execute(known).one()
+        found = conn.execute(inserts.DOCUMENT_OF_BYTES, known).one()
     return int(found.id), int(found.n_pages)
 
 
 def _add_ledger_rows(conn: Connection, document_id: int, run_id: int, *, only_new: bool) -> int:
-    has_row = exists().where(ledger.c.page_id == pages.c.id)
-    has_current = exists().where(ledger.c.page_id == pages.c.id, ledger.c.current)
-    values: dict[str, ColumnElement[Any]] = {
-        "page_id": pages.c.id,
-        "run_id": literal(run_id),
-        "current": not_(
-            has_current
-        ),  # the first row of a page is seen at once, later ones when they are done
-        "state": literal("waiting"),
-        "suspect": literal(False),
-        "attempts": literal(0),
-        "queued": literal(False),
-        "lease_until": literal(0.0),
-        "turned": literal(0),
-        "n_digits": literal(0),
-        "n_numbers": literal(0),
-    }
-    chosen = select(*values.values()).where(pages.c.document_id == document_id).order_by(pages.c.page_index)
-    if only_new:
-        chosen = chosen.where(not_(has_row))
-    result = conn.execute(
-        _insert(conn, ledger).from_select(list(values), chosen).on_conflict_do_nothing(),
-        execution_options={"preserve_rowcount": True},  # SQLAlchemy counts no inserts unless asked
-    )
-    return int(result.rowcount)
+    statement = inserts.insert_ledger_rows(conn.dialect.name, only_new=only_new)
+    return int(conn.execute(statement, {"of_document": document_id, "run_id": run_id}).rowcount)
 
 
 def _remember_path(
@@ -275,24 +221,11 @@ def _remember_path(
         "size_bytes": size_bytes,
         "modified_at": modified_at,
     }
-    upsert = _insert(conn, paths)
-    fresh = {name: upsert.excluded[name] for name in ("seen_at", "size_bytes", "modified_at")}
-    conn.execute(upsert.on_conflict_do_update(index_elements=["document_id", "path"], set_=fresh), row)
-    others = select(paths.c.document_id).where(paths.c.path == text, paths.c.document_id != document_id)
-    for other in conn.scalars(others).all():
-        has_pages = exists().where(pages.c.document_id == other)
-        is_last = not_(exists().where(_elsewhere.c.document_id == other, _elsewhere.c.path != text))
-        # A document with pages never loses its last path: it is where its numbers came from.
-        keep = and_(has_pages, is_last)
-        conn.execute(delete(paths).where(paths.c.document_id == other, paths.c.path == text, not_(keep)))
-        # A file that gave no page and was mended or replaced since is no failure any more.
-        conn.execute(
-            delete(documents).where(
-                documents.c.id == other,
-                not_(exists().where(paths.c.document_id == other)),
-                not_(exists().where(pages.c.document_id == other)),
-            )
-        )
+    conn.execute(inserts.upsert_path(conn.dialect.name), row)
+    this = {"of_path": text, "of_document": document_id}
+    for other in conn.scalars(inserts.OTHERS_OF_PATH, this).all():
+        conn.execute(inserts.FORGET_PATH, {"of_path": text, "of_document": other})
+        conn.execute(inserts.FORGET_FAILURE, {"of_document": other})
 
 
 def _stand_in(path: Path) -> str:

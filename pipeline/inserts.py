@@ -1,0 +1,126 @@
+"""The statements with which ingest inserts, built once a process: building them costs more than running them.
+
+The parameters are named as the columns are, `of_…` in conditions.
+"""
+
+from functools import cache
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Table,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    literal,
+    not_,
+    select,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+
+from pipeline.tables import documents, ledger, pages, paths
+
+DOCUMENT_OF_BYTES = select(documents.c.id, documents.c.n_pages).where(
+    documents.c.sha256 == bindparam("of_sha256")
+)
+NEWEST_OF_PATH = (
+    select(
+        paths.c.document_id, paths.c.size_bytes, paths.c.modified_at, documents.c.n_pages, documents.c.reason
+    )
+    .join(documents, documents.c.id == paths.c.document_id)
+    .where(paths.c.path == bindparam("of_path"))
+    .order_by(paths.c.seen_at.desc())
+    .limit(1)
+)
+PAGES_FOUND = (
+    update(documents)
+    .where(documents.c.id == bindparam("of_document"))
+    .values(n_pages=bindparam("n_pages"), format=bindparam("format"), reason=None)
+)
+OTHERS_OF_PATH = select(paths.c.document_id).where(
+    paths.c.path == bindparam("of_path"), paths.c.document_id != bindparam("of_document")
+)
+
+_elsewhere = paths.alias()
+_has_pages = exists().where(pages.c.document_id == bindparam("of_document"))
+_is_last = not_(
+    exists().where(
+        _elsewhere.c.document_id == bindparam("of_document"), _elsewhere.c.path != bindparam("of_path")
+    )
+)
+# A document with pages never loses its last path: it is where its numbers came from.
+FORGET_PATH = delete(paths).where(
+    paths.c.document_id == bindparam("of_document"),
+    paths.c.path == bindparam("of_path"),
+    not_(and_(_has_pages, _is_last)),
+)
+# A file that gave no page and was mended or replaced since is no failure any more.
+FORGET_FAILURE = delete(documents).where(
+    documents.c.id == bindparam("of_document"),
+    not_(exists().where(paths.c.document_id == bindparam("of_document"))),
+    not_(_has_pages),
+)
+
+
+@cache
+def insert_document(dialect: str) -> Any:
+    """Return the INSERT that gives the id of a new document, and nothing where its bytes are known."""
+    return _insert(dialect, documents).on_conflict_do_nothing().returning(documents.c.id)
+
+
+@cache
+def insert_pages(dialect: str) -> Any:
+    """Return the INSERT of a document's pages that leaves those alone that are there."""
+    return _insert(dialect, pages).on_conflict_do_nothing()
+
+
+@cache
+def upsert_path(dialect: str) -> Any:
+    """Return the INSERT of a path that renews the row of a known one."""
+    upsert = _insert(dialect, paths)
+    fresh = {name: upsert.excluded[name] for name in ("seen_at", "size_bytes", "modified_at")}
+    return upsert.on_conflict_do_update(index_elements=["document_id", "path"], set_=fresh)
+
+
+@cache
+def insert_ledger_rows(dialect: str, *, only_new: bool) -> Any:
+    """Return the INSERT of a waiting row for each page of a document.
+
+    `only_new` leaves out pages that have a row of any run, else those that have one of this run.
+    """
+    has_row = exists().where(ledger.c.page_id == pages.c.id)
+    has_current = exists().where(ledger.c.page_id == pages.c.id, ledger.c.current)
+    values: dict[str, ColumnElement[Any]] = {
+        "page_id": pages.c.id,
+        "run_id": bindparam("run_id", type_=ledger.c.run_id.type),
+        # the first row of a page is seen at once, a later one when it is done
+        "current": not_(has_current),
+        "state": literal("waiting"),
+        "suspect": literal(False),
+        "attempts": literal(0),
+        "queued": literal(False),
+        "lease_until": literal(0.0),
+        "turned": literal(0),
+        "n_digits": literal(0),
+        "n_numbers": literal(0),
+    }
+    chosen = (
+        select(*values.values())
+        .where(pages.c.document_id == bindparam("of_document"))
+        .order_by(pages.c.page_index)
+    )
+    if only_new:
+        chosen = chosen.where(not_(has_row))
+    return (
+        _insert(dialect, ledger)
+        .from_select(list(values), chosen)
+        .on_conflict_do_nothing()
+        .execution_options(preserve_rowcount=True)  # SQLAlchemy counts no inserts unless asked
+    )
+
+
+def _insert(dialect: str, table: Table) -> Any:
+    """Return an INSERT that knows ON CONFLICT; both dialects spell it the same way."""
+    return sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
