@@ -112,7 +112,7 @@ class Failure:
     attempts: int
 
 
-def find_numbers(conn: Connection, wanted: Filter) -> Generator[NumberRow]:
+def find_numbers(conn: Connection, wanted: Filter) -> Generator[NumberRow, None, None]:
     """Yield the numbers that match; UsageError for a bound that is no number or an unknown document."""
     # closed even where the caller stops halfway: PostgreSQL keeps a cursor open for it
     with conn.execute(_numbers_query(conn, wanted), execution_options=STREAM) as rows:
