@@ -51,7 +51,7 @@ def main() -> None:
             print(f"  {Path(folder, 'archive.db').stat().st_size / 1e6:,.0f} MB")
         ask(db)
         print("  archive status, the whole command:")
-        command = [sys.executable, "-m", "cli.main", "--database", url, "status"]
+        command = [Path(sys.executable).with_name("archive"), "--database", url, "status"]
         for _ in range(3):
             started = time.perf_counter()
             done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
-from pipeline import ledger, queries
+from pipeline import finding, ledger, queries
 from pipeline.catalogue import add_document, add_failed_document, current_run
 from pipeline.database import open_database, reading, writing
 from pipeline.errors import UsageError
@@ -134,9 +134,11 @@ CASES = [
 ]
 
 
-def test_numbers_are_found_by_what_is_known_of_them(archive: Engine) -> None:
-    for wanted, found in CASES:
-        assert texts(archive, wanted) == found, wanted
+def test_numbers_are_found_by_what_is_known_of_them(archive: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    for many in (finding.MANY, 1):  # both ways to go about it, and the same answers
+        monkeypatch.setattr(finding, "MANY", many)
+        for wanted, found in CASES:
+            assert texts(archive, wanted) == found, wanted
 
 
 def test_a_row_says_where_its_number_stands(archive: Engine) -> None:

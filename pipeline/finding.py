@@ -1,0 +1,145 @@
+"""Numbers found by what is known of them: current runs only, streamed."""
+
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sqlalchemy import ColumnElement, Connection, Select, func, select
+from sqlalchemy.sql.base import ReadOnlyColumnCollection
+
+from pipeline.errors import UsageError
+from pipeline.exports import STREAM, is_shown, newest_path
+from pipeline.matching import documents_meant, glob, starts_with
+from pipeline.page import Box
+from pipeline.results import box_of, sort_key
+from pipeline.tables import ledger, numbers, pages
+
+# this many matching numbers are many
+MANY = 5_000
+Columns = ReadOnlyColumnCollection[str, Any]
+Order = Literal["reading", "text", "number", "confidence"]
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which numbers are asked for; what is None doesn't matter."""
+
+    text: str | None = None  # exactly, leading zeros count
+    prefix: str | None = None
+    pattern: str | None = None  # * any run of characters, ? any one
+    at_least: str | None = None  # as a number: leading zeros don't matter, any length
+    at_most: str | None = None
+    document: str | None = None  # path, its end, glob, sha256 prefix (8 or more) or id
+    page: int | None = None  # from 1
+    min_confidence: float | None = None
+    max_confidence: float | None = None
+    order: Order = "reading"
+    limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NumberRow:
+    """A number with where it stands; `page` and `line` count from 1 for people."""
+
+    path: str  # as the catalogue writes it; `paths.printable` for a terminal
+    document_id: int
+    page: int
+    line: int
+    position: int  # in reading order on the page, from 0
+    text: str
+    confidence: float
+    box: Box
+    ledger_id: int
+    run_id: int
+
+
+def find_numbers(conn: Connection, wanted: Filter) -> Generator[NumberRow, None, None]:
+    """Yield the numbers that match; UsageError for a bound that is no number or an unknown document."""
+    # closed even where the caller stops halfway: PostgreSQL keeps a cursor open for it
+    with conn.execute(_numbers_query(conn, wanted), execution_options=STREAM) as rows:
+        for row in rows:
+            yield NumberRow(
+                path=row.path,
+                document_id=row.document_id,
+                page=row.page_index + 1,
+                line=row.line + 1,
+                position=row.position,
+                text=row.text,
+                confidence=row.confidence,
+                box=box_of(row),
+                ledger_id=row.ledger_id,
+                run_id=row.run_id,
+            )
+
+
+def _numbers_query(conn: Connection, wanted: Filter) -> Select[Any]:
+    of_number = list(_number_conditions(conn, wanted))
+    ledger_id, page_id = _columns_to_join(conn, wanted, of_number)
+    found = (
+        select(numbers, pages.c.document_id, pages.c.page_index, ledger.c.run_id)
+        .join(ledger, ledger_id == numbers.c.ledger_id)
+        .join(pages, page_id == ledger.c.page_id)
+        .where(is_shown(), *of_number, *_page_conditions(conn, wanted))
+        .order_by(*_order(wanted.order, numbers.c, pages.c))
+        .limit(wanted.limit)
+        .subquery()
+    )
+    # a path is looked up for the rows that are left, not for all that are sorted
+    return select(found, newest_path(found.c.document_id)).order_by(*_order(wanted.order, found.c, found.c))
+
+
+def _columns_to_join(
+    conn: Connection, wanted: Filter, of_number: Sequence[ColumnElement[bool]]
+) -> tuple[ColumnElement[int], ColumnElement[int]]:
+    """Return the ids of ledger and pages, as they are or so that SQLite goes page by page.
+
+    SQLite has no statistics.  Where few numbers match it does well to find them by their index and sort them;
+    where many match, going page by page has the first of them at once.  With `+ 0` no index leads from a
+    number to its page, which leaves only that way.
+    """
+    if wanted.order == "reading" and conn.dialect.name == "sqlite":
+        matching = select(numbers.c.ledger_id).where(*of_number).limit(MANY).subquery()
+        if conn.scalar(select(func.count()).select_from(matching)) == MANY:
+            return ledger.c.id + 0, pages.c.id + 0
+    return ledger.c.id, pages.c.id
+
+
+def _order(order: Order, number: Columns, page: Columns) -> tuple[ColumnElement[Any], ...]:
+    where_it_stands = (page.document_id, page.page_index, number.position)
+    if order == "text":
+        return (number.text, *where_it_stands)
+    if order == "number":
+        return (number.sort_key, number.text, *where_it_stands)
+    if order == "confidence":
+        return (number.confidence, *where_it_stands)
+    return where_it_stands
+
+
+def _number_conditions(conn: Connection, wanted: Filter) -> Iterator[ColumnElement[bool]]:
+    if wanted.text is not None:
+        yield numbers.c.text == wanted.text
+    if wanted.prefix:
+        yield starts_with(numbers.c.text, wanted.prefix)
+    if wanted.pattern is not None:
+        yield glob(numbers.c.text, wanted.pattern, conn.dialect.name)
+    if wanted.at_least is not None:
+        yield numbers.c.sort_key >= _bound(wanted.at_least)
+    if wanted.at_most is not None:
+        yield numbers.c.sort_key <= _bound(wanted.at_most)
+    if wanted.min_confidence is not None:
+        yield numbers.c.confidence >= wanted.min_confidence
+    if wanted.max_confidence is not None:
+        yield numbers.c.confidence <= wanted.max_confidence
+
+
+def _page_conditions(conn: Connection, wanted: Filter) -> Iterator[ColumnElement[bool]]:
+    if wanted.document is not None:
+        yield pages.c.document_id.in_(documents_meant(conn, wanted.document))
+    if wanted.page is not None:
+        yield pages.c.page_index == wanted.page - 1
+
+
+def _bound(text: str) -> str:
+    if not (text.isascii() and text.isdigit()):
+        raise UsageError(f"{text!r} is no number: give digits only, as in 1900")
+    return sort_key(text)
