@@ -56,11 +56,14 @@ def load_checkpoint(file: Path, kind: str) -> tuple[dict[str, torch.Tensor], Met
         raise MissingError(f"{file}: the weights are damaged: {error}") from error
     if written is None:
         raise MissingError(f"{file}: is no checkpoint of ours: its metadata is missing")
-    values = json.loads(written)
-    if values.get("format_version") != FORMAT_VERSION:
+    try:
+        values = json.loads(written)
         version = values.get("format_version")
-        raise MissingError(f"{file}: has format {version}, this version reads {FORMAT_VERSION}")
-    metadata = Metadata(**values)
+        if version != FORMAT_VERSION:
+            raise MissingError(f"{file}: has format {version}, this version reads {FORMAT_VERSION}")
+        metadata = Metadata(**values)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise MissingError(f"{file}: its metadata can't be understood: {error}") from error
     if metadata.kind != kind:
         raise MissingError(f"{file}: holds a {metadata.kind}, not a {kind}")
     return weights, metadata

@@ -1,9 +1,9 @@
 """The networks as the rest of the house knows them: uint8 arrays in, detections and readings out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from models.checkpoint import file_sha256, load_checkpoint, load_weights
+from models.checkpoint import Metadata, file_sha256, load_checkpoint, load_weights
 from models.classifier import REJECT, ClassifierConfig, DigitClassifier
 from models.detector import DetectorConfig, DigitDetector
 from models.scale import estimate_scale
@@ -20,12 +20,14 @@ from pipeline.errors import MissingError
 from pipeline.ink import ink_map
 from pipeline.page import Box, Detection, PageDetections, Reading
 
-# peaks below this are noise; the classifier decides about the doubtful ones above it
-SCORE_BAR = 0.25
+# peaks below this can't be accepted; the classifier decides about the doubtful ones above it
+SCORE_BAR = 0.30
 # a crop counts as a digit where score × (1 − P(reject)) reaches this: either alone is worse
 ACCEPT_BAR = 0.30
 _BATCH = 256
 _RUNNERS_UP = 2
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,7 @@ class Classifier:
 def load_detector(file: Path, device: str = "auto") -> Detector:
     """Return the detector of a checkpoint; MissingError if it or the device is not there."""
     weights, metadata = load_checkpoint(file, "digit-detector")
-    network = DigitDetector(DetectorConfig(**_tuples(metadata.config)))
+    network = _built(lambda config: DigitDetector(DetectorConfig(**config)), metadata, file)
     load_weights(network, weights, file)
     place = pick_device(device)
     _ready(network, place)
@@ -95,7 +97,7 @@ def load_detector(file: Path, device: str = "auto") -> Detector:
 def load_classifier(file: Path, device: str = "auto") -> Classifier:
     """Return the classifier of a checkpoint; MissingError if it or the device is not there."""
     weights, metadata = load_checkpoint(file, "digit-classifier")
-    network = DigitClassifier(ClassifierConfig(**_tuples(metadata.config)))
+    network = _built(lambda config: DigitClassifier(ClassifierConfig(**config)), metadata, file)
     load_weights(network, weights, file)
     place = pick_device(device)
     _ready(network, place)
@@ -126,8 +128,13 @@ def _reading(row: npt.NDArray[np.float32], score: float) -> Reading:
     )
 
 
-def _tuples(config: dict[str, Any]) -> dict[str, Any]:
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in config.items()}
+def _built(build: Callable[[dict[str, Any]], Network], metadata: Metadata, file: Path) -> Network:
+    """Build the network that a checkpoint's configuration describes; MissingError if it describes none."""
+    try:
+        # JSON knows no tuples
+        return build({k: tuple(v) if isinstance(v, list) else v for k, v in metadata.config.items()})
+    except (TypeError, ValueError, AttributeError) as error:
+        raise MissingError(f"{file}: its configuration makes no {metadata.kind}: {error}") from error
 
 
 def _ready(network: nn.Module, device: torch.device) -> None:

@@ -9,7 +9,7 @@ from torchvision.ops import nms
 
 from models.detector import MULTIPLE, DigitDetector, decode_maps
 
-_CORE_PX = 768  # detections count in the tile whose core holds their centre
+_CORE_PX = 1024  # detections count in the tile whose core holds their centre
 _HALO_PX = 64  # seen round the core: more than a digit is high
 _MAX_BOXES = 20_000  # a page full of figures has 3,000; more is a network that sees them everywhere
 _OVERLAP = 0.5  # of two boxes that share more than this (IoU) the weaker goes

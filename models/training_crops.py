@@ -72,12 +72,6 @@ def mnist_crops(folder: Path, part: str = "train") -> TrainingCrops:
     return TrainingCrops(crops, digits)
 
 
-def together(parts: Sequence[TrainingCrops]) -> TrainingCrops:
-    """Return several sets as one."""
-    crops = np.concatenate([part.crops for part in parts])
-    return TrainingCrops(crops, np.concatenate([part.classes for part in parts]))
-
-
 def _idx(file: Path, header: int) -> npt.NDArray[np.uint8]:
     if not file.exists():
         raise MissingError(f"{file}: is missing; --mnist takes the folder of MNIST's four idx files")

@@ -1,13 +1,14 @@
 """Label sets: labelled pages in a folder, as pictures and one JSON line a page, so that a person can look."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from pipeline.errors import SourceError
+from pipeline.errors import OutputError, SourceError
 from pipeline.labels import LabelledDigit, LabelledPage
 from pipeline.page import Box
 
@@ -15,14 +16,21 @@ INDEX = "labels.jsonl"
 
 
 def write_label_set(folder: Path, pages: Iterable[LabelledPage]) -> Iterator[LabelledPage]:
-    """Write pages as they come and hand each on: `<name>.png`, `<name>.known.png`, a line in the index."""
+    """Write pages as they come and hand each on: `<name>.png`, `<name>.known.png`, a line in the index.
+
+    A name that was there before gets a number.  Raises OutputError.
+    """
+    n_seen: Counter[str] = Counter()
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / INDEX).open("w", encoding="utf-8") as index:
         for page in pages:
-            cv2.imwrite(str(folder / f"{page.name}.png"), page.ink)
-            cv2.imwrite(str(folder / f"{page.name}.known.png"), page.known)
+            n_seen[page.name] += 1
+            name = page.name if n_seen[page.name] == 1 else f"{page.name}~{n_seen[page.name]}"
+            for part, picture in (("", page.ink), (".known", page.known)):
+                if not cv2.imwrite(str(folder / f"{name}{part}.png"), picture):
+                    raise OutputError(f"{folder / name}{part}.png: can't be written")
             digits = [[d.digit, d.box.x0, d.box.y0, d.box.x1, d.box.y1] for d in page.digits]
-            row = {"name": page.name, "n_number_digits": page.n_number_digits, "digits": digits}
+            row = {"name": name, "n_number_digits": page.n_number_digits, "digits": digits}
             index.write(json.dumps(row) + "\n")
             yield page
 

@@ -56,8 +56,8 @@ class PageDetections:
 class Reading:
     """What the classifier read in a detection's crop.
 
-    `digit` is 0 to 9, or None where the classifier rejects the crop (no digit is in it).
-    `confidence` is calibrated, 0 to 1: the chance that `digit` (or the rejection) is right.
+    `digit` is 0 to 9, or None where the crop is not accepted as a digit: a weak box needs a surer reading.
+    `confidence` is calibrated, 0 to 1: the chance that `digit` is right, or that there is no digit.
     `runners_up` are the next readings with their confidences, best first.
     """
 

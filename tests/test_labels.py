@@ -114,3 +114,12 @@ def test_no_transcriptions_at_all_is_said(tmp_path: Path) -> None:
 def test_a_folder_that_is_no_label_set_is_named(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="is no label set"):
         read_label_set(tmp_path)
+
+
+def test_pages_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    for folder, shade in (("a/page", 250), ("b/page", 240)):
+        (tmp_path / folder).mkdir(parents=True)
+        Image.fromarray(np.full((900, 600), shade, np.uint8)).save(tmp_path / folder / "p1.png")
+        (tmp_path / folder / "p1.xml").write_text("<alto/>")
+    assert archive("labels", "a", "b", "-o", "out", cwd=tmp_path).returncode == 0
+    assert [page.name for page in read_label_set(tmp_path / "out")] == ["page-p1", "page-p1~2"]

@@ -8,13 +8,16 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 
 from models.checkpoint import Metadata, load_checkpoint, load_weights, save_checkpoint
 from models.classifier import ClassifierConfig, DigitClassifier, classifier_loss
 from models.detector import DetectorConfig, DigitDetector, decode_maps, detector_loss
 from models.reader import load_classifier, load_detector
+from models.scale import estimate_scale, guess_scale
 from models.tiles import detect_boxes
 from models.train_detector import draw_target
+from pipeline.drawn import draw_page
 from pipeline.errors import MissingError
 
 SMALL = DetectorConfig(channels=(8, 8, 16, 16), head=8)
@@ -201,3 +204,31 @@ def test_layers_that_differ_are_named(tmp_path: Path) -> None:
 def test_a_device_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(MissingError, match="device 'cuda:77' can't be used"):
         load_detector(saved_detector(tmp_path), "cuda:77")
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [({"channels": [8, 8, 16]}, "makes no digit-detector"), ({"wings": 2}, "makes no digit-detector")],
+)
+def test_a_configuration_that_makes_no_network_is_named(
+    tmp_path: Path, config: dict[str, object], words: str
+) -> None:
+    file = tmp_path / "detector.safetensors"
+    save_checkpoint(file, DigitDetector(SMALL).state_dict(), Metadata("digit-detector", config))
+    with pytest.raises(MissingError, match=words):
+        load_detector(file, "cpu")
+
+
+@pytest.mark.parametrize("written", ["no json", "[]", '{"format_version": 1, "wings": 2}'])
+def test_metadata_that_nobody_understands_is_named(tmp_path: Path, written: str) -> None:
+    file = tmp_path / "detector.safetensors"
+    save_file({"a": torch.zeros(1)}, file, metadata={"archive": written})
+    with pytest.raises(MissingError, match="its metadata can't be understood"):
+        load_detector(file, "cpu")
+
+
+def test_a_page_where_nothing_is_found_keeps_the_scale_of_its_ink(tmp_path: Path) -> None:
+    network = load_detector(saved_detector(tmp_path), "cpu").network
+    network.maps.bias[0] = -50.0  # sees no digit anywhere
+    grey = draw_page(3, "ledger").pixels.mean(axis=2).astype(np.uint8)
+    assert estimate_scale(network, grey, torch.device("cpu")) == guess_scale(grey)
