@@ -18,6 +18,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+# Tests and the processes they start share the cores: threads of arithmetic would only wait for one another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 GOOD, PAGE, DOCUMENT, FILE, SKIPPED = "good", "failed page", "failed document", "failed file", "skipped"
 COVERS = b"q 600 0 0 800 0 0 cm /I0 Do Q"  # draws a PDF's image over the whole page
 
