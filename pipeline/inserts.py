@@ -18,7 +18,6 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
 from pipeline.tables import documents, ledger, pages, paths
 
@@ -123,4 +122,10 @@ def insert_ledger_rows(dialect: str, *, only_new: bool) -> Any:
 
 def _insert(dialect: str, table: Table) -> Any:
     """Return an INSERT that knows ON CONFLICT; both dialects spell it the same way."""
-    return sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
+    if dialect == "sqlite":
+        from sqlalchemy.dialects import sqlite
+
+        return sqlite.insert(table)
+    from sqlalchemy.dialects import postgresql  # takes long, and most archives are SQLite
+
+    return postgresql.insert(table)
