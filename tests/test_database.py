@@ -82,13 +82,12 @@ def test_threads_and_processes_that_write_at_once_lose_nothing(database_url: str
         conn.execute(runs.insert(), RUN)
     code = (
         "import sys, threading; from pipeline.database import open_database, writing\n"
-        "from sqlalchemy import text\n"
+        "from sqlalchemy import select, text; from pipeline.tables import runs\n"
         "db = open_database(sys.argv[1])\n"
         "def work():\n"
         "    for _ in range(20):\n"
         "        with writing(db) as conn:\n"
-        "            seen = conn.scalar(text('SELECT started_at FROM runs FOR UPDATE'\n"
-        "                                    if db.dialect.name != 'sqlite' else 'SELECT started_at FROM runs'))\n"
+        "            seen = conn.scalar(select(runs.c.started_at).with_for_update())\n"
         "            conn.execute(text('UPDATE runs SET started_at = :n'), {'n': seen + 1})\n"
         "threads = [threading.Thread(target=work) for _ in range(3)]\n"
         "[thread.start() for thread in threads]; [thread.join() for thread in threads]\n"
@@ -131,7 +130,7 @@ def test_a_database_of_another_program_is_left_as_it_is(tmp_path: Path) -> None:
         theirs.execute("CREATE TABLE bookmarks (id INTEGER)")
     theirs.close()
     before = file.read_bytes()
-    with pytest.raises(SettingsError, match="another program.*bookmarks"):
+    with pytest.raises(SettingsError, match=r"another program.*bookmarks"):
         open_database(f"sqlite:///{file}")
     assert file.read_bytes() == before
 
