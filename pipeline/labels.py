@@ -97,8 +97,8 @@ def label_line(written: Ink, line: Line, scale: float) -> list[LabelledDigit]:
         return []
     inside = np.zeros(patch.shape, np.uint8)
     cv2.fillPoly(inside, [polygon - (x0, y0)], (255,))
-    inside = cv2.dilate(inside, np.ones((5, 5), np.uint8))
-    patch = np.where(inside > 0, patch, 0).astype(np.uint8)
+    near = np.asarray(cv2.dilate(inside, np.ones((5, 5), np.uint8)))
+    patch = np.where(near > 0, patch, 0).astype(np.uint8)
     best: tuple[float, list[Box]] | None = None
     for level in _LEVELS:
         parts = _parts(patch, level)
