@@ -1,6 +1,8 @@
 """Crops: what the classifier sees of each detection, and a page's crops as one blob."""
 
 import io
+import zipfile
+import zlib
 from collections.abc import Sequence
 
 import cv2
@@ -69,7 +71,7 @@ def unpack_crops(blob: bytes) -> Crops:
     try:
         with np.load(io.BytesIO(blob), allow_pickle=False) as opened:
             crops = np.asarray(opened["crops"])
-    except (OSError, KeyError, EOFError, ValueError) as error:
+    except (OSError, KeyError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"damaged blob of crops: {error}") from error
     if crops.dtype != np.uint8 or crops.shape[1:] != (CROP_SIZE_PX, CROP_SIZE_PX):
         raise ValueError(f"blob of crops holds {crops.dtype} {crops.shape}")
