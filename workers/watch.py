@@ -27,6 +27,7 @@ LONGEST_DELAY_S = 5.0
 MAX_VAIN_STARTS = 5
 STOP_GRACE_S = 12.0  # a little longer than what the engine gives the pages in hand
 POLL_EVERY_S = 0.5
+STEP_S = 0.25  # how soon a stop, or the engine's death, is seen between two counts
 TAIL_LINES = 12
 
 News = Callable[[str], None]
@@ -226,6 +227,11 @@ def run_until_done(
                 elif counts.n_open:
                     engine.start()
                     started = True
-                time.sleep(max(POLL_EVERY_S, 10 * took_s))  # a tenth of the time at most, at any size
+                # counting takes a tenth of the time at most, at any size of the ledger
+                count_at = time.monotonic() + max(POLL_EVERY_S, 10 * took_s)
+                while not should_stop() and (left_s := count_at - time.monotonic()) > 0:
+                    time.sleep(min(STEP_S, left_s))
+                    if started:
+                        engine.poll()
         finally:
             engine.stop()
