@@ -1,5 +1,6 @@
 """The parts of the engine, one by one, on a real ledger."""
 
+import hashlib
 import json
 import os
 import signal
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine as Database
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from pipeline import catalogue, ledger
 from pipeline.catalogue import KnownPath, PageSource
@@ -22,7 +23,7 @@ from workers.agreed import log_path
 from workers.app import create_app
 from workers.feeder import Feeder
 from workers.in_hand import InHand
-from workers.trouble import Trouble
+from workers.trouble import FEEDER, Trouble
 from workers.watch import Engine, run_until_done
 from workers.whereabouts import where_is
 
@@ -198,9 +199,45 @@ def test_trouble_that_went_away_is_forgotten() -> None:
         clock.now += 20
         trouble.over()
     trouble.note(StorageError("disk full"))
-    clock.now += 1000
-    trouble.note(StorageError("disk full"))
     assert trouble.fatal() is None
+
+
+def test_trouble_lasts_until_something_works_however_rarely_it_is_noted() -> None:
+    clock = Clock()
+    trouble = Trouble(15, clock)
+    trouble.note(StorageError("database is locked"))
+    clock.now += 30  # SQLite waits for so long before it gives up
+    trouble.note(StorageError("database is locked"))
+    assert str(trouble.fatal()) == "database is locked"
+
+
+def test_the_feeders_success_ends_its_own_trouble_and_not_that_of_pages() -> None:
+    clock = Clock()
+    trouble = Trouble(15, clock)
+    trouble.note(StorageError("database is locked"), FEEDER)
+    trouble.note(StorageError("disk full"))
+    trouble.over(FEEDER)
+    clock.now += 30
+    trouble.note(StorageError("database is locked"), FEEDER)
+    assert trouble.fatal() is None
+    trouble.over(FEEDER)
+    trouble.note(StorageError("disk full"))
+    assert str(trouble.fatal()) == "disk full"
+
+
+def test_a_step_of_the_feeder_that_works_ends_its_trouble(db: Database) -> None:
+    feeder, _ = make_feeder(db, Clock())
+    trouble = Trouble(3600)
+    trouble.note(StorageError("database is locked"), FEEDER)
+    stop = threading.Event()
+    thread = threading.Thread(target=feeder.run, args=(stop, InHand(5), trouble))
+    thread.start()
+    end = time.monotonic() + 30
+    while trouble.lasting() and time.monotonic() < end:
+        time.sleep(0.02)
+    stop.set()
+    thread.join(30)
+    assert not trouble.lasting()
 
 
 def test_missing_weights_are_fatal_at_once() -> None:
@@ -215,14 +252,13 @@ def source_of(*paths: Path, sha256: str, size: int, at: float) -> PageSource:
 
 
 def test_a_page_is_found_under_any_path_that_still_holds_it(tmp_path: Path) -> None:
-    import hashlib
-
     old, touched = tmp_path / "old.png", tmp_path / "touched.png"
     touched.write_bytes(b"the bytes")
     sha256 = hashlib.sha256(b"the bytes").hexdigest()
     source = source_of(old, touched, sha256=sha256, size=9, at=12.0)
     assert where_is(source) == touched  # another time, the same bytes
     touched.write_bytes(b"the bites")
+    os.utime(touched, (13.0, 13.0))
     with pytest.raises(SourceGoneError, match="is gone"):
         where_is(source)
     os.utime(touched, (12.0, 12.0))
@@ -234,6 +270,35 @@ def test_a_file_that_was_changed_says_so(tmp_path: Path) -> None:
     file.write_bytes(b"other bytes")
     with pytest.raises(SourceGoneError, match="run `archive ingest` on it again"):
         where_is(source_of(file, sha256="0" * 64, size=9, at=12.0))
+
+
+def test_a_touched_file_is_hashed_once_and_not_for_each_page(tmp_path: Path) -> None:
+    file = tmp_path / "scans.pdf"
+    file.write_bytes(b"the bytes")
+    source = source_of(file, sha256=hashlib.sha256(b"the bytes").hexdigest(), size=9, at=12.0)
+    os.utime(file, (13.0, 13.0))
+    assert where_is(source) == file
+    file.write_bytes(b"the bites")
+    os.utime(file, (13.0, 13.0))
+    assert where_is(source) == file  # size and time of the hash: taken at its word
+    os.utime(file, (14.0, 14.0))
+    with pytest.raises(SourceGoneError, match="was changed"):
+        where_is(source)
+
+
+def test_a_folder_that_is_away_is_trouble_and_not_the_pages_fault(tmp_path: Path) -> None:
+    share = tmp_path / "share" / "scans"
+    here, there = tmp_path / "page.png", share / "page.png"
+    source = source_of(here, there, sha256="0" * 64, size=9, at=12.0)
+    with pytest.raises(StorageError, match=r"share/scans is away") as caught:
+        where_is(source)
+    assert "\n" not in str(caught.value)
+    share.mkdir(parents=True)  # the way out of a folder that was deleted for good
+    with pytest.raises(SourceGoneError, match="is gone"):
+        where_is(source)
+    there.write_bytes(b"the bytes")
+    os.utime(there, (12.0, 12.0))
+    assert where_is(source) == there
 
 
 def test_messages_reach_the_worker_of_the_embedded_broker() -> None:
@@ -306,6 +371,30 @@ def test_with_nothing_to_do_no_engine_is_started(db: Database, tmp_path: Path) -
     counts = run_until_done(db, settings, on_progress=lambda counts: None)
     assert counts.n_open == 0
     assert not log_path(settings).exists()
+
+
+def test_a_slow_count_does_not_put_off_a_stop(db: Database, tmp_path: Path) -> None:
+    asked: list[int] = []  # how often the stop was asked after, before each count
+
+    @event.listens_for(db, "before_cursor_execute")
+    def slowly(*_: object) -> None:
+        time.sleep(0.15)
+
+    n_asked = 0
+
+    def should_stop() -> bool:
+        nonlocal n_asked
+        n_asked += 1
+        return len(asked) >= 2
+
+    run_until_done(
+        db,
+        settings_of(tmp_path),
+        on_progress=lambda counts: asked.append(n_asked),
+        should_stop=should_stop,
+        registered=lambda: False,
+    )
+    assert asked[1] - asked[0] >= 4
 
 
 def test_a_second_command_on_the_same_database_is_refused(db: Database, tmp_path: Path) -> None:

@@ -54,8 +54,8 @@ class Embedded:
 
     def __init__(self, settings: Settings, cause: str) -> None:
         threads = n_threads(settings)
-        # outlasts a page that waits for every other thread's large page first
-        self._lease_s = settings.page_deadline_s * (threads + 1) + 60
+        # outlasts a page that waits for every other thread's PDF, then for their large pages and PDFs
+        self._lease_s = settings.page_deadline_s * 3 * (threads + 1) + 60
         self._settings = settings
         self._cause = cause
         self._stop = threading.Event()

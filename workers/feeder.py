@@ -16,7 +16,7 @@ from pipeline import ledger
 from pipeline.errors import StorageError
 from pipeline.ledger import Due
 from workers.in_hand import InHand
-from workers.trouble import Trouble
+from workers.trouble import FEEDER, Trouble
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +105,8 @@ class Feeder:
                 try:
                     in_hand.pay_back(self._db)
                     pause_s = BUSY_S if self.step() else IDLE_S
+                    trouble.over(FEEDER)
                 except StorageError as error:
-                    trouble.note(error)
+                    trouble.note(error, FEEDER)
                     continue
             stop.wait(pause_s)

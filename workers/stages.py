@@ -9,15 +9,15 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from sqlalchemy import Engine
 
 from pipeline import ledger
+from pipeline.catalogue import PageSource
 from pipeline.crops import cut_crops, pack_crops, unpack_crops
 from pipeline.errors import SourceError, SourceGoneError, StorageError
 from pipeline.ledger import Claim
@@ -28,7 +28,7 @@ from pipeline.sources import read_page
 from pipeline.storage import Files
 from workers.in_hand import InHand
 from workers.networks import Networks
-from workers.whereabouts import where_is
+from workers.whereabouts import folder_away, where_is
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +50,8 @@ class Bench:
     in_hand: InHand
     lease_s: float
     large: threading.Lock = field(default_factory=threading.Lock)
+    # PDFium serves one page at a time: its pages wait here, where no clock runs, not at its own lock
+    pdf_turn: threading.Lock = field(default_factory=threading.Lock)
 
 
 def detect(bench: Bench, claim: Claim) -> bool:
@@ -124,11 +126,9 @@ def _page(bench: Bench, claim: Claim) -> Iterator[Grey]:
     It is first read as a page of ordinary size, which a large one is refused for from its header;
     then it waits until no other large page is in hand.
     """
-    path = where_is(claim.source)
     limit = bench.settings.max_pixels
     try:
-        with bench.in_hand.clock(claim):
-            grey = _read(bench, claim, path, min(limit, LARGE_PIXELS))
+        grey = _read(bench, claim, min(limit, LARGE_PIXELS))
     except SourceGoneError:
         raise
     except SourceError:
@@ -138,16 +138,33 @@ def _page(bench: Bench, claim: Claim) -> Iterator[Grey]:
         with bench.in_hand.clock(claim):
             yield grey
         return
-    with bench.large, bench.in_hand.clock(claim):
-        yield _read(bench, claim, path, limit)
+    with bench.large:
+        grey = _read(bench, claim, limit)
+        with bench.in_hand.clock(claim):
+            yield grey
 
 
-def _read(bench: Bench, claim: Claim, path: Path, max_pixels: int) -> Grey:
+def _read(bench: Bench, claim: Claim, max_pixels: int) -> Grey:
+    """Look for the page's file and read it, under the page's clock: a share that hangs is met here too."""
     source = claim.source
     render_dpi = int(json.loads(claim.settings).get("render_dpi", bench.settings.render_dpi))
-    return read_page(
-        path, source.format, source.member, source.frame, max_pixels=max_pixels, render_dpi=render_dpi
-    )
+    with _turn(bench, source), bench.in_hand.clock(claim):
+        path = where_is(source)
+        try:
+            return read_page(
+                path, source.format, source.member, source.frame, max_pixels=max_pixels, render_dpi=render_dpi
+            )
+        except SourceGoneError as error:
+            away = folder_away(path)  # since a moment ago
+            if away is not None:
+                raise away from error
+            raise
+
+
+def _turn(bench: Bench, source: PageSource) -> AbstractContextManager[object]:
+    """Return what a page waits for before its clock runs: a PDF, also one in a ZIP, its turn with PDFium."""
+    is_pdf = source.format == "pdf" or (source.member or "").lower().endswith(".pdf")
+    return bench.pdf_turn if is_pdf else nullcontext()
 
 
 def _delete(bench: Bench, blob: str | None) -> None:
