@@ -1,5 +1,7 @@
 """Which format a file is in, told from its first bytes and never from its name."""
 
+import codecs
+import unicodedata
 from pathlib import PurePath
 
 from pipeline.errors import NotAScanError, SourceError
@@ -79,5 +81,11 @@ def format_of(head: bytes, name: str) -> str:
 
 
 def _is_text(head: bytes) -> bool:
-    n_odd = sum(byte < 32 and byte not in b"\t\n\r\f\x1b" for byte in head)
-    return n_odd == 0 or (head.startswith((b"\xff\xfe", b"\xfe\xff")) and b"\0" in head)
+    """Whether it is UTF-8, or UTF-16 that says so; in doubt it is none, for it may be a damaged scan."""
+    wide = head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    decoder = codecs.getincrementaldecoder("utf-16" if wide else "utf-8")()
+    try:
+        text = decoder.decode(head, final=len(head) < HEAD_BYTES)  # the last character may be cut
+    except UnicodeDecodeError:
+        return False
+    return not any(unicodedata.category(one) in {"Cc", "Cn"} for one in text if one not in "\t\n\r\f\x1b")
