@@ -18,7 +18,7 @@ LEAST_PAGES = 3  # the first pages say little: networks load, a bad page is over
 
 
 class Pace:
-    """Pages a second over the last half minute, from the counts that `at` is given."""
+    """Pages a second over the last half minute, or longer where pages are slow, from the counts for `at`."""
 
     def __init__(self) -> None:
         self._seen: deque[tuple[float, int]] = deque()
@@ -26,7 +26,8 @@ class Pace:
     def at(self, now_s: float, n_pages: int) -> float | None:
         """Note a count and return the rate; None until a few pages were done."""
         self._seen.append((now_s, n_pages))
-        while self._seen[0][0] < now_s - RATE_OVER_S:
+        # what is old goes, unless too few pages would be left
+        while self._seen[0][0] < now_s - RATE_OVER_S and n_pages - self._seen[1][1] >= LEAST_PAGES:
             self._seen.popleft()
         (start_s, n_start), (end_s, n_end) = self._seen[0], self._seen[-1]
         return (n_end - n_start) / (end_s - start_s) if n_end - n_start >= LEAST_PAGES else None

@@ -248,8 +248,15 @@ def test_the_pace_is_that_of_the_last_half_minute() -> None:
     assert pace.at(0, 0) is None
     assert pace.at(10, 2) is None, "two pages say little"
     assert pace.at(20, 10) == 0.5
-    assert pace.at(60, 10) is None
+    assert pace.at(60, 10) == 0.16, "it stands still: slower and slower"
     assert pace.at(70, 30) == 2.0
+
+
+def test_slow_pages_have_a_pace_too() -> None:
+    pace = Pace()
+    rates = [pace.at(now, now // 12) for now in range(3600)]
+    assert set(rates[:36]) == {None}
+    assert all(rate == pytest.approx(1 / 12, rel=0.25) for rate in rates[36:])
 
 
 def test_a_page_stands_behind_a_colon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
