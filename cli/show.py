@@ -68,7 +68,12 @@ def show(ctx: click.Context, document: str, output: Path) -> None:
 
     from pipeline.overlay import draw_overlay
 
-    pixels = _pixels(source, settings, dpi)
+    # what could be read can be drawn, however large it is
+    max_pixels = max(settings.max_pixels, (result.width or 0) * (result.height or 0))
+    try:
+        pixels = _pixels(source, max_pixels, dpi)
+    except SourceError as error:
+        raise SourceError(f"{_shown(source, name)}, page {page}: {error}") from error
     if result.width is not None and pixels.shape[:2] != (result.height, result.width):
         raise SourceError(
             f"{name}, page {page}, is not of the size it was read at; run `archive ingest --again`"
@@ -113,7 +118,13 @@ def _render_dpi(conn: "Connection", run_id: int, settings: "Settings") -> int:
     return int(json.loads(written or "{}").get("render_dpi", settings.render_dpi))
 
 
-def _pixels(source: "PageSource", settings: "Settings", dpi: int) -> "npt.NDArray[np.uint8]":
+def _shown(source: "PageSource", name: str) -> str:
+    from pipeline.paths import path_to_text, printable
+
+    return printable(path_to_text(source.paths[0].path)) if source.paths else name
+
+
+def _pixels(source: "PageSource", max_pixels: int, dpi: int) -> "npt.NDArray[np.uint8]":
     from pipeline.sources import read_page
     from workers.whereabouts import where_is
 
@@ -122,7 +133,7 @@ def _pixels(source: "PageSource", settings: "Settings", dpi: int) -> "npt.NDArra
         source.format,
         source.member,
         source.frame,
-        max_pixels=settings.max_pixels,
+        max_pixels=max_pixels,
         render_dpi=dpi,
         colour=True,
     )

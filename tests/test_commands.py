@@ -233,13 +233,18 @@ def test_failed_lists_and_shows_each_with_its_one_reason(
 
 
 def test_show_draws_the_page(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for name in ("page.png", "page.jpg"):
+    for name in ("page.jpg", "page.png"):
         assert run(["show", "a.png:1", "-o", name]) == 0
         with Image.open(folder / name) as drawn:
             pixels = np.asarray(drawn.convert("RGB")).astype(int)
         colourful = np.ptp(pixels, axis=2) > 60
         assert colourful.any(), "the page is grey: colour is what was drawn"
         assert capsys.readouterr().err == f"9 digits, 3 numbers → {name}\n"
+    # of the PNG, the last: a frame in one piece around the first digit, on a page drawn at twice its size
+    x0, y0, x1, y1 = (2 * edge for edge in (20, 20, 34, 40))
+    assert all(colourful[y0:y1, x : x + 3].any(axis=1).all() for x in (x0 - 3, x1))
+    assert all(colourful[y : y + 3, x0:x1].any(axis=0).all() for y in (y0 - 3, y1))
+    assert not colourful[y0 + 1 : y1 - 1, x0 + 1 : x1 - 1].any(), "nothing hides the digit"
 
 
 def test_show_never_writes_over_a_scan(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -251,10 +256,17 @@ def test_show_never_writes_over_a_scan(folder: Path, capsys: pytest.CaptureFixtu
     assert (folder / "a.png").read_bytes() == before
 
 
+def test_show_draws_whatever_could_be_read(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ARCHIVE_MAX_PIXELS", "1000")
+    assert run(["show", "a.png", "-o", "page.png"]) == 0, capsys.readouterr().err
+
+
 def test_show_says_when_the_scan_is_gone(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "a.png").unlink()
     assert run(["show", "a.png", "-o", "page.png"]) == 5
-    assert "is gone" in capsys.readouterr().err
+    assert f"{folder / 'a.png'}, page 1: is gone" in capsys.readouterr().err
     assert not (folder / "page.png").exists()
 
 
