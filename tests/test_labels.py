@@ -88,6 +88,21 @@ def test_drawn_pages_make_a_label_set(tmp_path: Path) -> None:
     assert all(len(page.digits) == page.n_number_digits > 0 for page in pages)
 
 
+def test_an_image_that_cannot_be_read_is_named_and_the_next_one_labelled(tmp_path: Path) -> None:
+    for name in ("1", "2", "3", "4"):
+        Image.fromarray(np.full((900, 600), 250, np.uint8)).save(tmp_path / f"{name}.png")
+        (tmp_path / f"{name}.xml").write_text("<alto/>")
+    (tmp_path / "1.png").write_bytes((tmp_path / "1.png").read_bytes()[:200])
+    (tmp_path / "2.png").write_bytes(b"")
+    (tmp_path / "3.xml").write_text("no xml")
+    done = archive("labels", ".", "-o", "out", cwd=tmp_path)
+    assert done.returncode == 4, done.stderr
+    assert [page.name for page in read_label_set(tmp_path / "out")] == ["-4"]
+    first, second, third, *_ = done.stderr.splitlines()
+    assert first.startswith("1.png: is ") and second.startswith("2.png: is empty")
+    assert third.startswith("3.xml: no transcription") and "3 images left out" in done.stderr
+
+
 def test_an_image_without_a_transcription_is_left_out(tmp_path: Path) -> None:
     Image.new("L", (20, 20)).save(tmp_path / "with.png")
     (tmp_path / "with.xml").write_text("<alto/>")
