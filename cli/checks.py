@@ -15,6 +15,7 @@ from pipeline.engines import name_of, parse_url, sqlite_file
 from pipeline.errors import ArchiveError, BusyError
 from pipeline.settings import Settings
 from pipeline.storage import Files
+from workers.agreed import n_cores
 from workers.app import create_app
 
 LIBRARIES = ("celery", "torch", "sqlalchemy", "pillow", "pypdfium2", "numpy")
@@ -69,7 +70,7 @@ def _libraries() -> Check:
 
 
 def _machine() -> Check:
-    return Check("machine", "ok", f"{counted(len(os.sched_getaffinity(0)), 'core')}, {platform.platform()}")
+    return Check("machine", "ok", f"{counted(n_cores(), 'core')}, {platform.platform()}")
 
 
 def _memory() -> Check:

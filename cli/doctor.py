@@ -18,8 +18,11 @@ from pipeline.errors import MissingError
 def doctor(ctx: click.Context, json: bool) -> None:
     """Check what is needed, and say how to mend it.
 
-    Looks at versions, machine, database, disk, queue and weights; changes
-    nothing.  Ends with exit code 3 if something is wrong.
+    Looks at versions, machine, database, disk, queue and weights, and reads
+    no page.  Where there is a database, its lock is taken for a moment and
+    a file is written beside the crops and removed; like every command it
+    upgrades a database of an older version.  Ends with exit code 3 if
+    something is wrong.
 
     \b
     Examples:
