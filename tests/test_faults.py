@@ -35,10 +35,7 @@ ARCHIVE = Path(sys.executable).with_name("archive")
 COMMAND = """
 import json, sys
 from pipeline.database import open_database
-from pipeline.drawn import draw_page
-from pipeline.errors import StorageError
 from pipeline.settings import Settings
-from workers.watch import run_until_done
 from workers.watch import run_until_done
 settings = Settings(**json.loads(sys.argv[1]))
 db = open_database(settings.database_url, create=False)
