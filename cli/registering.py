@@ -17,12 +17,14 @@ from sqlalchemy import Connection, Engine, select
 
 from pipeline import catalogue
 from pipeline.database import reading, writing
+from pipeline.engines import parse_url, sqlite_file
 from pipeline.errors import NotAScanError, SourceError
 from pipeline.paths import path_to_text
 from pipeline.probing import Prober
 from pipeline.settings import Settings
 from pipeline.sources import Document, DocumentError, Unreadable, find_files
 from pipeline.tables import documents
+from workers.agreed import log_path
 
 BATCH_FILES = 500
 LOOK_UP_FILES = 100  # in one transaction: one each would take longer than looking them up
@@ -80,8 +82,8 @@ def look(
 
     `db` is where known files are looked up; None knows none.
     """
-    with Prober(max_pixels=settings.max_pixels) as prober:
-        for some in _some_at_a_time(find_files(roots)):
+    with Prober(max_pixels=settings.max_pixels, deadline_s=settings.page_deadline_s) as prober:
+        for some in _some_at_a_time(find_files(roots, own_files(settings))):
             known = _known(db, some)
             for path in some:
                 if stop.is_set():
@@ -92,6 +94,22 @@ def look(
                     yield Known(known[path])
                 else:
                     yield from _probed(prober, path, tally)
+
+
+def own_files(settings: Settings) -> frozenset[Path]:
+    """Return the files and folders that are the archive's own, where they are on this machine's disks.
+
+    Of the folder of the files only what we keep there: it may well be one that has scans, too.
+    """
+    own: set[Path] = set()
+    url = parse_url(settings.database_url)
+    if url.get_backend_name() == "sqlite":
+        database = sqlite_file(url)
+        endings = ("", "-wal", "-shm", "-journal", ".lock")
+        own |= {database.with_name(database.name + ending) for ending in endings}
+    if "://" not in settings.files:
+        own |= {(Path(settings.files) / "crops").resolve(), log_path(settings).resolve()}
+    return frozenset(own)
 
 
 def count_only(every: Iterable[Found], db: Engine | None, tally: Tally) -> None:

@@ -3,7 +3,7 @@
 import os
 import re
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,31 +47,36 @@ def is_litter(name: str) -> bool:
     return name.startswith(".") or name.lower() in _LITTER
 
 
-def find_files(roots: Sequence[Path]) -> Iterator[Path | Unreadable]:
+def find_files(roots: Sequence[Path], without: Collection[Path] = ()) -> Iterator[Path | Unreadable]:
     """Yield the files under `roots`, each an absolute path, in natural order.
 
     A root is taken whatever it is, a file or a folder or a link to one.  Below a root, folders are
     never entered through links (so there are no loops), a link to a file inside the same root is
     taken, one that leads out is not, and hidden files and system litter are passed over.  What can't
     be listed comes as Unreadable, and the rest goes on.  No file is opened.
+
+    `without` are files and folders (absolute, links followed) that are passed over without a word.
     """
     for root in roots:
         start = _absolute(root)
+        real = Path(os.path.realpath(start))
+        if real in without:
+            continue
         try:
             mode = start.stat().st_mode
         except OSError as error:
             yield Unreadable(start, _why(error))
             continue
         if stat.S_ISDIR(mode):
-            yield from _below(start)
+            inside = (path.relative_to(real) for path in without if path.is_relative_to(real))
+            yield from _below(start, real, {start / path for path in inside})
         elif stat.S_ISREG(mode):
             yield start
         else:
             yield Unreadable(start, f"is {_kind(mode)}, no file", skipped=True)
 
 
-def _below(root: Path) -> Iterator[Path | Unreadable]:
-    real_root = Path(os.path.realpath(root))
+def _below(root: Path, real_root: Path, without: Collection[Path]) -> Iterator[Path | Unreadable]:
     open_lists = [_listed(root)]  # a stack instead of recursion: folders can be deeper than Python's
     while open_lists:
         found = next(open_lists[-1], None)
@@ -81,6 +86,8 @@ def _below(root: Path) -> Iterator[Path | Unreadable]:
             yield found
         else:
             path = Path(found.path)
+            if path in without:
+                continue
             try:
                 link = found.is_symlink()
                 folder = found.is_dir(follow_symlinks=False)

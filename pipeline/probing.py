@@ -25,6 +25,7 @@ from pipeline.paths import path_to_text, printable, text_to_path
 from pipeline.sources import Document, DocumentError, PageRef, Skipped, fill_pages, fingerprint
 
 _START_S = 60.0  # how long a new process may take to be ready on a busy machine
+_BYTES_PER_S = 5_000_000  # a large file may take a second longer for each of these
 _GRACE_S = 5  # how long after its deadline an orphan leaves by itself
 _MEMORY_BYTES = 8 << 30  # address space; reading of directories needs far less
 _KINDS = {"skipped": NotAScanError, "gone": SourceGoneError, "failed": SourceError}
@@ -33,8 +34,9 @@ _KINDS = {"skipped": NotAScanError, "gone": SourceGoneError, "failed": SourceErr
 class Prober:
     """Probes files as `sources.probe` does, within `deadline_s` a file; use it as a context manager.
 
-    The hash is taken here, however long a large file on a slow share takes; the deadline is for what
-    decoders do.  May be called from several threads, one file at a time.
+    A large file gets a second more for each 5 MB.  The hash is taken here, however long a large file on a
+    slow share takes; the deadline is for what decoders do.  May be called from several threads, one file at
+    a time.
     """
 
     def __init__(self, *, max_pixels: int, deadline_s: float = 60.0) -> None:
@@ -62,18 +64,19 @@ class Prober:
             return self._ask(document)
 
     def _ask(self, document: Document) -> Document:
+        deadline_s = self._deadline_s + document.size_bytes // _BYTES_PER_S
         question = {
             "path": path_to_text(document.path),
             "format": document.format,
             "max_pixels": self._max_pixels,
-            "deadline_s": self._deadline_s,
+            "deadline_s": deadline_s,
         }
         connection = self._started()
         try:
             connection.send_bytes(json.dumps(question).encode())
-            if not connection.poll(self._deadline_s):
+            if not connection.poll(deadline_s):
                 self._stop()
-                raise DocumentError(f"took longer than {self._deadline_s:g} s to open", document)
+                raise DocumentError(f"took longer than {deadline_s:g} s to open", document)
             answer = json.loads(connection.recv_bytes())
         except (EOFError, OSError) as error:
             code = self._stop()

@@ -16,8 +16,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from cli.registering import Tally, Unread, look
 from pipeline.errors import NotAScanError, SourceError, SourceGoneError
 from pipeline.probing import Prober
+from pipeline.settings import Settings
 from pipeline.sources import Document, DocumentError, Unreadable, find_files, probe, read_page
 
 MAX_PIXELS = 150_000_000
@@ -213,8 +215,9 @@ def test_what_may_not_be_read_is_reported_and_the_rest_goes_on(tmp_path, bad_cor
 
 
 @pytest.fixture
-def slow_zip(tmp_path: Path) -> Path:
+def slow_zip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A ZIP that takes minutes to open: TIFFs of 500 MB each, which have to be inflated to be counted."""
+    monkeypatch.setattr("pipeline.probing._BYTES_PER_S", 1 << 40)  # so large it gets no more time
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)
     data = packer.compress(struct.pack("<2sHI", b"II", 42, 499_999_990)) + packer.flush(zlib.Z_FULL_FLUSH)
     again = packer.compress(bytes(20_000_000)) + packer.flush(zlib.Z_FULL_FLUSH)
@@ -241,6 +244,21 @@ def test_a_file_that_hangs_is_one_failed_document(bad_corpus, slow_zip):
             prober.probe(slow_zip)
         assert caught.value.document.size_bytes == slow_zip.stat().st_size
         assert len(prober.probe(folder / "loop.tif").pages) == 3
+
+
+def test_a_large_file_may_take_longer_to_open(slow_zip, monkeypatch):
+    monkeypatch.setattr("pipeline.probing._BYTES_PER_S", slow_zip.stat().st_size // 2)
+    with (
+        Prober(max_pixels=MAX_PIXELS, deadline_s=1) as prober,
+        pytest.raises(DocumentError, match="took longer than 3 s to open"),
+    ):
+        prober.probe(slow_zip)
+
+
+def test_the_deadline_of_a_page_is_that_of_a_file(slow_zip):
+    found = list(look([slow_zip], Settings(page_deadline_s=1), None, Tally(), threading.Event()))
+    reasons = [item.reason for item in found if isinstance(item, Unread)]
+    assert reasons == ["took longer than 1 s to open"]
 
 
 def test_a_file_that_crashes_its_decoder_is_one_failed_document(bad_corpus, slow_zip):

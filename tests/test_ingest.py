@@ -130,6 +130,18 @@ def test_a_folder_is_read_once_and_given_again_nothing_is_repeated(yard: Yard) -
     assert yard.sql("SELECT id, finished_at FROM ledger ORDER BY id") == finished
 
 
+def test_its_own_files_are_no_files_of_the_archive(yard: Yard) -> None:
+    yard.add("1.png", 1)
+    for _ in range(2):
+        found = yard.json("ingest", ".", "--dry-run")
+        skipped = {Path(one["path"]).name for one in found["skipped_files"]}
+        assert skipped == {"detector.safetensors", "classifier.safetensors"}
+        yard.run("ingest", "scans")
+    names = {path.name for path in yard.folder.glob("archive*")}
+    assert {"archive.db", "archive-files"} <= names
+    assert yard.json("ingest", *names, "--dry-run")["skipped_files"] == []
+
+
 def test_again_reads_beside_what_was_read(yard: Yard) -> None:
     for seed in range(2):
         yard.add(f"{seed}.png", seed)

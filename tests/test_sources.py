@@ -486,6 +486,19 @@ def test_roots_are_taken_as_they_are_named(tmp_path, monkeypatch):
     assert found == [tmp_path / name for name in names]
 
 
+def test_files_to_leave_out_are_met_by_no_name(tmp_path, monkeypatch):
+    for name in ["real/a.png", "real/own.db", "real/own/x", "real/deep/own.db"]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "link").symlink_to("real")
+    monkeypatch.chdir(tmp_path / "real")
+    own = frozenset({tmp_path / "real/own.db", tmp_path / "real/own"})
+    for root in (Path(), Path("../link"), tmp_path / "real"):
+        (first, second) = find_files([root], own)
+        assert (first.name, second.parent.name, second.name) == ("a.png", "deep", "own.db")
+    assert list(find_files([Path("own.db"), Path("own"), Path("../link/own.db")], own)) == []
+
+
 def test_very_deep_folders_are_walked(tmp_path):
     folder = tmp_path
     for _ in range(150):
