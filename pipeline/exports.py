@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from os import fsencode
 from pathlib import PurePosixPath
 
 from sqlalchemy import ColumnElement, Connection, false, func, select
@@ -11,6 +12,7 @@ from pipeline.errors import UsageError
 from pipeline.leases import DONE
 from pipeline.matching import one_document
 from pipeline.page import Box, Detection, Number, Reading
+from pipeline.paths import text_to_path
 from pipeline.results import box_of, read_detections, read_readings
 from pipeline.tables import detections, documents, ledger, pages, paths, readings
 
@@ -51,7 +53,7 @@ class ExportedPage:
 
     image: str  # the file's name, or the member's in a ZIP
     path: str
-    page_index: int  # from 0 in its document
+    page_index: int  # from 0 in its image
     width: int
     height: int
     turned: int
@@ -104,6 +106,7 @@ def exported_pages(conn: Connection) -> Iterator[ExportedPage]:
             ledger.c.turned,
             pages.c.page_index,
             pages.c.member,
+            pages.c.frame,
             pages.c.width,
             pages.c.height,
             newest_path(pages.c.document_id),
@@ -115,9 +118,9 @@ def exported_pages(conn: Connection) -> Iterator[ExportedPage]:
     with conn.execute(done, execution_options=STREAM) as rows:
         for row in rows:
             yield ExportedPage(
-                image=PurePosixPath(row.path if row.member is None else row.member).name,
+                image=_file_name(row.path) if row.member is None else PurePosixPath(row.member).name,
                 path=row.path,
-                page_index=row.page_index,
+                page_index=row.page_index if row.member is None else row.frame,
                 width=row.width,
                 height=row.height,
                 turned=row.turned,
@@ -134,6 +137,11 @@ def _exported_digits(conn: Connection, ledger_id: int) -> tuple[ExportedDigit, .
         .order_by(detections.c.position)
     )
     return tuple(ExportedDigit(box_of(row), row.digit, row.confidence, row.score, row.number) for row in rows)
+
+
+def _file_name(path: str) -> str:
+    r"""Return the name of the file at a path of the catalogue; what is no UTF-8 in it stays `\xNN`."""
+    return fsencode(text_to_path(path).name).decode("utf-8", "backslashreplace")
 
 
 def newest_path(document_id: ColumnElement[int]) -> ColumnElement[str]:
