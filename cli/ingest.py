@@ -31,7 +31,8 @@ def ingest(ctx: click.Context, paths: tuple[Path, ...], again: bool, dry_run: bo
     ZIP of these; folders are read with all that is below them.
 
     A file that was read is not read again.  Stopped by Ctrl-C, a crash or a
-    power cut, give the same command again: it goes on where it was.
+    power cut, give the same command again: it goes on where it was, with
+    --again too.
 
     \b
     Examples:
@@ -42,7 +43,7 @@ def ingest(ctx: click.Context, paths: tuple[Path, ...], again: bool, dry_run: bo
       archive --database room7.db ingest room7/ --json > room7.json
     """
     if dry_run:
-        _dry_run(ctx, paths, json=json)
+        _dry_run(ctx, paths, again=again, json=json)
         return
 
     from cli.reading import find_weights, read_scans
@@ -59,7 +60,7 @@ def ingest(ctx: click.Context, paths: tuple[Path, ...], again: bool, dry_run: bo
     leave(ctx, outcome)
 
 
-def _dry_run(ctx: click.Context, paths: tuple[Path, ...], *, json: bool) -> None:
+def _dry_run(ctx: click.Context, paths: tuple[Path, ...], *, again: bool, json: bool) -> None:
     from cli.registering import Tally, count_only, look
     from cli.summary import plan_json, tell_plan
 
@@ -69,7 +70,7 @@ def _dry_run(ctx: click.Context, paths: tuple[Path, ...], *, json: bool) -> None
         db = None  # where there is no database yet, a dry run makes none
         with suppress(MissingError):
             db = stack.enter_context(database_of(ctx))
-        count_only(look(paths, settings, db, tally, threading.Event()), db, tally)
+        count_only(look(paths, settings, db, tally, threading.Event()), db, tally, again=again)
     if json:
         print_json(plan_json(tally))
     tell_plan(tally, verbose=is_verbose(ctx))

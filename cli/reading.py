@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from pipeline import catalogue, ledger, queries
 from pipeline.adoption import adopt
 from pipeline.database import OwnerLock, reading, writing
 from pipeline.errors import MissingError
-from pipeline.ledger import Counts
+from pipeline.ledger import Counts, FailedId
 from pipeline.queries import Failure
 from pipeline.settings import Settings
 from workers.watch import run_until_done
@@ -66,7 +66,7 @@ def read_scans(
     """
     started = time.monotonic()
     before = ledger.counts(db)
-    failed_before = _failures(db)
+    failed_before = ledger.failed_ids(db)
     run_id = _run(db, settings, weights, again=again)
     adopt(db, run_id)
     registration = Registration(roots, settings, db, run_id, again=again)
@@ -91,20 +91,16 @@ def read_scans(
         if registration.error is not None:
             raise registration.error
         counts = ledger.counts(db)  # the pages in hand were finished while the engine stopped
-    failed_now = _failures(db)
+    failed_now = ledger.failed_ids(db)
     return Outcome(
         tally=registration.tally,
         n_done=counts.n_done - before.n_done,
         n_open=counts.n_open,
-        n_failed_before=len(failed_now.keys() & failed_before.keys()),
+        n_failed_before=len(failed_now & failed_before),
         n_digits=counts.n_digits - before.n_digits,
         n_numbers=counts.n_numbers - before.n_numbers,
         seconds=time.monotonic() - started,
-        failures=tuple(
-            failure
-            for key, failure in failed_now.items()
-            if key not in failed_before and failure.ledger_id is not None
-        ),
+        failures=_failures(db, failed_now - failed_before),
         signal=request.number,
     )
 
@@ -158,6 +154,10 @@ def _run(db: Engine, settings: Settings, weights: Weights, *, again: bool) -> in
         )
 
 
-def _failures(db: Engine) -> dict[tuple[int, int | None], Failure]:
+def _failures(db: Engine, which: Set[FailedId]) -> tuple[Failure, ...]:
+    """Return the failures of pages among `which`."""
+    wanted = {ledger_id for ledger_id, _ in which if ledger_id is not None}
+    if not wanted:  # the usual case, which should not look at all that failed before
+        return ()
     with reading(db) as conn:
-        return {(failure.document_id, failure.ledger_id): failure for failure in queries.failures(conn)}
+        return tuple(failure for failure in queries.failures(conn) if failure.ledger_id in wanted)

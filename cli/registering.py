@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import ColumnElement, Connection, Engine, select
 
 from pipeline import catalogue
 from pipeline.database import reading, writing
@@ -112,19 +112,23 @@ def own_files(settings: Settings) -> frozenset[Path]:
     return frozenset(own)
 
 
-def count_only(every: Iterable[Found], db: Engine | None, tally: Tally) -> None:
+def count_only(every: Iterable[Found], db: Engine | None, tally: Tally, *, again: bool) -> None:
     """Tally what registering would do, without doing it."""
     seen: set[str] = set()
     for found in every:
         match found:
-            case Known():
+            case Known(document_id):
                 tally.n_known += 1
+                if again:
+                    tally.n_pages += _n_pages(db, documents.c.id == document_id, seen)
             case Unread(path, reason, _):
                 tally.n_failed += 1
                 tally.failed.append(_passed(path, reason))
             case Document(sha256=sha256):
                 if sha256 in seen or _has_bytes(db, sha256):
                     tally.n_known += 1
+                    if again:
+                        tally.n_pages += _n_pages(db, documents.c.sha256 == sha256, seen)
                 else:
                     seen.add(sha256)
                     tally.n_new += 1
@@ -240,6 +244,18 @@ def _has_bytes(db: Engine | None, sha256: str) -> bool:
     has_pages = select(documents.c.id).where(documents.c.sha256 == sha256, documents.c.n_pages > 0)
     with reading(db) as conn:
         return conn.scalar(has_pages) is not None
+
+
+def _n_pages(db: Engine | None, which: ColumnElement[bool], seen: set[str]) -> int:
+    """Return how many pages a known document has; 0 where it was counted before, for it is read once."""
+    if db is None:
+        return 0
+    with reading(db) as conn:
+        found = conn.execute(select(documents.c.sha256, documents.c.n_pages).where(which)).one_or_none()
+    if found is None or found.sha256 in seen:
+        return 0
+    seen.add(found.sha256)
+    return int(found.n_pages)
 
 
 def _probed(prober: Prober, path: Path, tally: Tally) -> Iterator[Found]:

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, and_, bindparam, insert, select, update
 
 from pipeline import inserts
 from pipeline.paths import path_to_text, text_to_path
-from pipeline.tables import documents, pages, paths, runs
+from pipeline.tables import documents, ledger, pages, paths, runs
 
 if TYPE_CHECKING:  # it brings NumPy and Pillow, which `archive status` need not wait for
     from pipeline.sources import Document
@@ -59,17 +59,19 @@ def current_run(
     new: bool,
     now: float,
 ) -> int:
-    """Return the newest run with these weights and settings; a fresh one if there is none, or for `new`."""
+    """Return the newest run with these weights and settings; a fresh one if there is none, or for `new`.
+
+    Even with `new` a run that was stopped while it read pages once more is gone on with.
+    """
     wanted = {
         "detector_sha256": detector_sha256,
         "classifier_sha256": classifier_sha256,
         "settings": settings_json,
     }
-    if not new:
-        same = and_(*(runs.c[name] == value for name, value in wanted.items()))
-        found = conn.scalar(select(runs.c.id).where(same).order_by(runs.c.id.desc()).limit(1))
-        if found is not None:
-            return int(found)
+    same = and_(*(runs.c[name] == value for name, value in wanted.items()))
+    found = conn.scalar(select(runs.c.id).where(same).order_by(runs.c.id.desc()).limit(1))
+    if found is not None and not (new and conn.scalar(_OPEN_AGAIN, {"run_id": found}) is None):
+        return int(found)
     made = conn.execute(insert(runs).values(wanted | {"started_at": now}))
     return int(made.inserted_primary_key[0])  # type: ignore[index]
 
@@ -80,7 +82,7 @@ def known_file(conn: Connection, path: Path, size_bytes: int, modified_at: float
     Also None for a failed document that `ledger.retry` freed.
     """
     newest = conn.execute(inserts.NEWEST_OF_PATH, {"of_path": path_to_text(path)}).one_or_none()
-    if newest is None or (newest.size_bytes, newest.modified_at) != (size_bytes, modified_at):
+    if newest is None or newest.freed or (newest.size_bytes, newest.modified_at) != (size_bytes, modified_at):
         return None
     return int(newest.document_id) if newest.n_pages or newest.reason is not None else None
 
@@ -98,6 +100,7 @@ def add_document(conn: Connection, document: "Document", run_id: int, *, again: 
         "n_pages": n_pages,
         "added_at": now,
         "reason": None,
+        "freed": False,
     }
     document_id, n_known = _document_row(conn, row)
     if n_known != _NEW and n_known < n_pages:  # it failed before
@@ -116,7 +119,16 @@ def add_document(conn: Connection, document: "Document", run_id: int, *, again: 
             for page in document.pages
         ]
         conn.execute(inserts.insert_pages(conn.dialect.name), page_rows)
-    _remember_path(conn, document_id, document.path, document.size_bytes, document.modified_at, now)
+    _remember_path(
+        conn,
+        document_id,
+        document.path,
+        document.size_bytes,
+        document.modified_at,
+        now,
+        n_known,
+        replaces=True,
+    )
     n_new = _add_ledger_rows(conn, document_id, run_id, only_new=not again)
     return Added(document_id, n_new, known=n_known > 0)
 
@@ -149,15 +161,19 @@ def add_failed_document(
         "n_pages": 0,
         "added_at": now,
         "reason": reason.replace("\0", " "),  # PostgreSQL takes no NUL
+        "freed": False,
     }
     document_id, n_known = _document_row(conn, row)
-    freed_or_failed = and_(documents.c.id == document_id, documents.c.n_pages == 0)
-    before = conn.scalar(select(documents.c.reason).where(documents.c.id == document_id))
-    conn.execute(update(documents).where(freed_or_failed).values(reason=row["reason"]))
+    gave_none = and_(documents.c.id == document_id, documents.c.n_pages == 0)
+    freed = conn.scalar(select(documents.c.freed).where(documents.c.id == document_id))
+    conn.execute(update(documents).where(gave_none).values(reason=row["reason"], freed=False))
     # without its bytes a file must be looked at again each time: no file has -1 bytes
     known_size = size_bytes if sha256 and size_bytes is not None else -1
-    _remember_path(conn, document_id, path, known_size, modified_at or 0.0, now)
-    return Added(document_id, 0, known=n_known != _NEW and (n_known > 0 or before is not None))
+    # a damaged file replaces no scan: what was read of that is all there is
+    _remember_path(
+        conn, document_id, path, known_size, modified_at or 0.0, now, n_known, replaces=n_known > 0
+    )
+    return Added(document_id, 0, known=n_known != _NEW and not freed)
 
 
 def page_source(conn: Connection, page_id: int) -> PageSource:
@@ -169,6 +185,15 @@ def page_source(conn: Connection, page_id: int) -> PageSource:
         row.document_id, page_id, row.page_index, row.sha256, row.format, row.member, row.frame, known
     )
 
+
+# An open row that is not the one shown is of a page that is read once more.
+_OPEN_AGAIN = (
+    select(ledger.c.id)
+    .where(
+        ~ledger.c.current, ledger.c.state.in_(("waiting", "detected")), ledger.c.run_id == bindparam("run_id")
+    )
+    .limit(1)
+)
 
 _NEW = -1  # the number of pages of a document that was not there
 
@@ -210,9 +235,20 @@ def _add_ledger_rows(conn: Connection, document_id: int, run_id: int, *, only_ne
 
 
 def _remember_path(
-    conn: Connection, document_id: int, path: Path, size_bytes: int, modified_at: float, now: float
+    conn: Connection,
+    document_id: int,
+    path: Path,
+    size_bytes: int,
+    modified_at: float,
+    now: float,
+    n_known: int,
+    *,
+    replaces: bool,
 ) -> None:
-    """Note that `path` names this document now, and no other."""
+    """Note that `path` names this document now, and no other.
+
+    `n_known` is the number of its pages that were known; `replaces`: one that has no other path is replaced.
+    """
     text = path_to_text(path)
     row = {
         "document_id": document_id,
@@ -223,8 +259,13 @@ def _remember_path(
     }
     conn.execute(inserts.upsert_path(conn.dialect.name), row)
     this = {"of_path": text, "of_document": document_id}
+    if n_known > 0 and conn.execute(inserts.BACK, {"of_document": document_id}).rowcount:
+        conn.execute(inserts.FORGET_OTHER_PATHS, this)
     for other in conn.scalars(inserts.OTHERS_OF_PATH, this).all():
-        conn.execute(inserts.FORGET_PATH, {"of_path": text, "of_document": other})
+        its = {"of_path": text, "of_document": other}
+        conn.execute(inserts.FORGET_PATH, its)
+        if replaces:
+            conn.execute(inserts.REPLACED, its | {"replaced_at": now})
         conn.execute(inserts.FORGET_FAILURE, {"of_document": other})
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, false, func, select
 from pipeline.catalogue import PageSource, page_source
 from pipeline.errors import UsageError
 from pipeline.leases import DONE
-from pipeline.matching import one_document
+from pipeline.matching import is_replaced, one_document
 from pipeline.page import Box, Detection, Number, Reading
 from pipeline.paths import text_to_path
 from pipeline.results import box_of, read_detections, read_readings
@@ -112,7 +112,7 @@ def exported_pages(conn: Connection) -> Iterator[ExportedPage]:
             newest_path(pages.c.document_id),
         )
         .join(pages, pages.c.id == ledger.c.page_id)
-        .where(is_shown(), ledger.c.state == DONE)
+        .where(is_shown(), ledger.c.state == DONE, ~is_replaced(pages.c.document_id))
         .order_by(pages.c.document_id, pages.c.page_index)
     )
     with conn.execute(done, execution_options=STREAM) as rows:

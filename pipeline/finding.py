@@ -9,7 +9,7 @@ from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from pipeline.errors import UsageError
 from pipeline.exports import STREAM, is_shown, newest_path
-from pipeline.matching import documents_meant, glob, starts_with
+from pipeline.matching import documents_meant, glob, is_replaced, starts_with
 from pipeline.page import Box
 from pipeline.results import box_of, sort_key
 from pipeline.tables import ledger, numbers, pages
@@ -135,6 +135,8 @@ def _number_conditions(conn: Connection, wanted: Filter) -> Iterator[ColumnEleme
 def _page_conditions(conn: Connection, wanted: Filter) -> Iterator[ColumnElement[bool]]:
     if wanted.document is not None:
         yield pages.c.document_id.in_(documents_meant(conn, wanted.document))
+    else:
+        yield ~is_replaced(pages.c.document_id)
     if wanted.page is not None:
         yield pages.c.page_index == wanted.page - 1
 

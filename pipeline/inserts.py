@@ -26,7 +26,12 @@ DOCUMENT_OF_BYTES = select(documents.c.id, documents.c.n_pages).where(
 )
 NEWEST_OF_PATH = (
     select(
-        paths.c.document_id, paths.c.size_bytes, paths.c.modified_at, documents.c.n_pages, documents.c.reason
+        paths.c.document_id,
+        paths.c.size_bytes,
+        paths.c.modified_at,
+        documents.c.n_pages,
+        documents.c.reason,
+        documents.c.freed,
     )
     .join(documents, documents.c.id == paths.c.document_id)
     .where(paths.c.path == bindparam("of_path"))
@@ -36,7 +41,7 @@ NEWEST_OF_PATH = (
 PAGES_FOUND = (
     update(documents)
     .where(documents.c.id == bindparam("of_document"))
-    .values(n_pages=bindparam("n_pages"), format=bindparam("format"), reason=None)
+    .values(n_pages=bindparam("n_pages"), format=bindparam("format"), reason=None, freed=False)
 )
 OTHERS_OF_PATH = select(paths.c.document_id).where(
     paths.c.path == bindparam("of_path"), paths.c.document_id != bindparam("of_document")
@@ -54,6 +59,25 @@ FORGET_PATH = delete(paths).where(
     paths.c.document_id == bindparam("of_document"),
     paths.c.path == bindparam("of_path"),
     not_(and_(_has_pages, _is_last)),
+)
+# It is replaced where the path that it keeps names another document now …
+REPLACED = (
+    update(documents)
+    .where(
+        documents.c.id == bindparam("of_document"),
+        documents.c.replaced_at.is_(None),
+        exists().where(paths.c.document_id == bindparam("of_document"), paths.c.path == bindparam("of_path")),
+    )
+    .values(replaced_at=bindparam("replaced_at"))
+)
+# … and back once its bytes are found again, perhaps under another path, which is then its only one.
+BACK = (
+    update(documents)
+    .where(documents.c.id == bindparam("of_document"), documents.c.replaced_at.is_not(None))
+    .values(replaced_at=None)
+)
+FORGET_OTHER_PATHS = delete(paths).where(
+    paths.c.document_id == bindparam("of_document"), paths.c.path != bindparam("of_path")
 )
 # A file that gave no page and was mended or replaced since is no failure any more.
 FORGET_FAILURE = delete(documents).where(

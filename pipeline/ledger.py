@@ -29,6 +29,7 @@ from pipeline.leases import (
     take_suspect,
     void_leases,
 )
+from pipeline.matching import is_replaced
 from pipeline.page import Number, PageDetections, Reading
 from pipeline.results import write_detections, write_readings
 from pipeline.tables import documents, ledger, pages
@@ -42,11 +43,13 @@ __all__ = [
     "Claim",
     "Counts",
     "Due",
+    "FailedId",
     "anything_open",
     "blobs_in_use",
     "claim",
     "counts",
     "expire",
+    "failed_ids",
     "finish_classify",
     "finish_detect",
     "give_back",
@@ -58,6 +61,10 @@ __all__ = [
     "take_suspect",
     "void_leases",
 ]
+
+
+# a page by the id of its row, or a document that gave none by its own
+FailedId = tuple[int, None] | tuple[None, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,12 +175,13 @@ def retry(
 ) -> int:
     """Put failed pages back to where they failed, and free failed documents for ingest; return how many.
 
+    A freed document keeps its reason until it is looked at, so that none is lost if that never comes.
     `document_ids` means the failed pages of these documents, and the documents that gave no page.
     """
     theirs = select(pages.c.id).where(pages.c.document_id.in_(document_ids))
     wanted_pages = or_(ledger.c.id.in_(ledger_ids), ledger.c.page_id.in_(theirs))
     back = update(ledger).where(still_failed())
-    freed = update(documents).where(documents.c.n_pages == 0, documents.c.reason.is_not(None))
+    freed = update(documents).where(documents.c.reason.is_not(None), ~documents.c.freed)
     if not everything:
         back = back.where(wanted_pages)
         freed = freed.where(documents.c.id.in_(document_ids))
@@ -189,16 +197,27 @@ def retry(
                 lease_until=0.0,
             )
         ).rowcount
-        return n_pages + conn.execute(freed.values(reason=None)).rowcount
+        return n_pages + conn.execute(freed.values(freed=True)).rowcount
 
 
 def still_failed() -> ColumnElement[bool]:
-    """Return the condition for failed rows that no later run has made up for."""
+    """Return the condition for failed rows that no later run made up for, of documents not replaced."""
     later = ledger.alias()
     made_up = select(later.c.id).where(
         later.c.page_id == ledger.c.page_id, later.c.run_id > ledger.c.run_id, later.c.state == DONE
     )
-    return (ledger.c.state == FAILED) & ~made_up.exists()
+    replaced = select(pages.c.id).where(is_replaced(pages.c.document_id))
+    return (ledger.c.state == FAILED) & ~made_up.exists() & ledger.c.page_id.not_in(replaced)
+
+
+def failed_ids(db: Engine) -> set[FailedId]:
+    """Return what failed, by id alone, for a million may have; a document that `retry` freed is left out."""
+    failed_documents = select(documents.c.id).where(documents.c.reason.is_not(None), ~documents.c.freed)
+    with reading(db) as conn:
+        found: set[FailedId] = {
+            (ledger_id, None) for ledger_id in conn.scalars(select(ledger.c.id).where(still_failed()))
+        }
+        return found | {(None, document_id) for document_id in conn.scalars(failed_documents)}
 
 
 def counts(db: Engine) -> Counts:

@@ -18,7 +18,7 @@ def documents_meant(conn: Connection, spec: str) -> Select[int]:
 
     The first of these that any document answers to: a path or a folder; the end of a path, where `*` and `?`
     stand for what they do in a shell; a folder by the end of its path; the start of a sha256 (6 figures or
-    more); an id.  Raises UsageError where there is none.
+    more); an id.  One that was replaced answers to these two only.  Raises UsageError where there is none.
     """
     for condition in _meanings(conn.dialect.name, spec):
         query = select(documents.c.id).join(paths, paths.c.document_id == documents.c.id).where(condition)
@@ -54,6 +54,11 @@ def one_document(conn: Connection, spec: str) -> tuple[int, str]:
     return document_id, printable(path)
 
 
+def is_replaced(document_id: ColumnElement[int]) -> ColumnElement[bool]:
+    """Return the condition that a document's only path names another one now: out of sight, but kept."""
+    return document_id.in_(select(documents.c.id).where(documents.c.replaced_at.is_not(None)))
+
+
 def starts_with(column: ColumnElement[str], prefix: str) -> ColumnElement[bool]:
     """Return the condition that a text in byte order starts with `prefix`; unlike LIKE it uses the index."""
     last = ord(prefix[-1]) + 1
@@ -72,12 +77,13 @@ def glob(column: ColumnElement[str], pattern: str, dialect: str) -> ColumnElemen
 
 def _meanings(dialect: str, spec: str) -> Iterator[ColumnElement[bool]]:
     whole = path_to_text(os.path.abspath(spec))  # noqa: PTH100  Path.absolute() keeps `..`
-    yield or_(paths.c.path == whole, starts_with(paths.c.path, whole.rstrip("/") + "/"))
+    there = documents.c.replaced_at.is_(None)  # a path means what is there now
+    yield there & or_(paths.c.path == whole, starts_with(paths.c.path, whole.rstrip("/") + "/"))
     end = path_to_text(spec).removeprefix("./").rstrip("/")
     if end:
         ways = ("", "*/") if "*" in end or "?" in end else ("*/",)
-        yield or_(*(glob(paths.c.path, way + end, dialect) for way in ways))
-        yield glob(paths.c.path, f"*/{end}/*", dialect)
+        yield there & or_(*(glob(paths.c.path, way + end, dialect) for way in ways))
+        yield there & glob(paths.c.path, f"*/{end}/*", dialect)
     if len(spec) >= MIN_HASH_LENGTH and set(spec.lower()) <= set("0123456789abcdef"):
         yield starts_with(documents.c.sha256, spec.lower())
     if spec.isascii() and spec.isdigit() and len(spec) < 19:

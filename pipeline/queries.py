@@ -17,12 +17,14 @@ from pipeline.exports import (
     ExportedPage,
     PageResult,
     exported_pages,
+    is_shown,
     newest_path,
     page_of,
     page_result,
 )
 from pipeline.finding import Filter, NumberRow, Order, find_numbers
 from pipeline.ledger import DETECTED, DONE, FAILED, OPEN, WAITING, still_failed
+from pipeline.matching import is_replaced
 from pipeline.results import sort_key
 from pipeline.tables import documents, ledger, pages
 
@@ -80,23 +82,32 @@ def status(conn: Connection, *, now: float, lately_s: float = 60.0) -> Status:
     """Count documents, pages by state, digits and numbers; an index holds all of it, no result is read.
 
     `now` is in seconds since 1970.  Pages that failed under newer weights, or are being read again, count
-    in the state of the run that is shown.
+    in the state of the run that is shown; documents that were replaced are left out.
     """
     by_state = (
         select(ledger.c.state, func.count(), func.sum(ledger.c.n_digits), func.sum(ledger.c.n_numbers))
-        .where(ledger.c.current)
+        .select_from(ledger)
         .group_by(ledger.c.state)
     )
-    found = {
-        state: (n, int(n_digits), int(n_numbers)) for state, n, n_digits, n_numbers in conn.execute(by_state)
-    }
-    n = {state: found[state][0] if state in found else 0 for state in (*OPEN, DONE, FAILED)}
+    of_replaced = by_state.join(pages, pages.c.id == ledger.c.page_id).where(
+        is_shown(), is_replaced(pages.c.document_id)
+    )
+    found = {state: (0, 0, 0) for state in (*OPEN, DONE, FAILED)}
+    # taken off afterwards: to leave them out would mean to look up the document of every page
+    for sign, query in ((1, by_state.where(ledger.c.current)), (-1, of_replaced)):
+        for state, *sums in conn.execute(query):
+            a, b, c = (before + sign * int(more) for before, more in zip(found[state], sums, strict=True))
+            found[state] = (a, b, c)
+    n = {state: sums[0] for state, sums in found.items()}
     lately = select(func.count(), func.min(ledger.c.finished_at)).where(ledger.c.finished_at > now - lately_s)
     n_lately, first = conn.execute(lately).one()
     # an ingest that began a moment ago is as fast as it is since then
     span_s = min(lately_s, max(1.0, now - first)) if n_lately else lately_s
     return Status(
-        n_documents=conn.execute(select(func.count()).select_from(documents)).scalar_one(),
+        n_documents=conn.execute(select(func.count()).select_from(documents)).scalar_one()
+        - conn.execute(
+            select(func.count()).select_from(documents).where(documents.c.replaced_at.is_not(None))
+        ).scalar_one(),
         n_failed_documents=conn.execute(
             select(func.count()).select_from(documents).where(documents.c.reason.is_not(None))
         ).scalar_one(),

@@ -52,6 +52,14 @@ documents = Table(
     Column("n_pages", Integer, nullable=False),
     Column("added_at", Float, nullable=False),
     Column("reason", Text),  # why no page could be had of it; null where all is well
+    Column("freed", Boolean, nullable=False),  # it failed, and is to be looked at again
+    Column("replaced_at", Float),  # when its only path came to name another document; else null
+    Index(
+        None,
+        "replaced_at",
+        sqlite_where=text("replaced_at IS NOT NULL"),
+        postgresql_where=text("replaced_at IS NOT NULL"),
+    ),
     Index(
         None, "reason", sqlite_where=text("reason IS NOT NULL"), postgresql_where=text("reason IS NOT NULL")
     ),
@@ -120,6 +128,7 @@ ledger = Table(
     # all that `archive status` needs, so that it reads no row
     Index("ix_ledger_counts", "current", "state", "n_digits", "n_numbers"),
     Index("ix_ledger_finished_at", "finished_at"),
+    Index(None, "blob", sqlite_where=text("blob IS NOT NULL"), postgresql_where=text("blob IS NOT NULL")),
     Index(
         "ix_ledger_current",
         "page_id",

@@ -112,6 +112,20 @@ def test_reading_again_adds_rows_beside_the_old_ones(db: Engine) -> None:
         assert add_again(conn, added.document_id, run_id) == 0
 
 
+def test_a_run_that_was_stopped_while_it_read_again_is_gone_on_with(db: Engine) -> None:
+    add(db, scan("/scans/a.zip"))
+    add(db, scan("/scans/a.zip"), again=True)
+    with writing(db) as conn:
+        conn.execute(text("UPDATE ledger SET state = 'done' WHERE page_id = 1"))
+        assert current_run(conn, "d", "c", "{}", new=True, now=NOW) == 2
+        assert current_run(conn, "other", "c", "{}", new=True, now=NOW) == 3
+    assert add(db, scan("/scans/a.zip"), again=True).n_new_pages == 0
+    with writing(db) as conn:
+        conn.execute(text("UPDATE ledger SET state = 'done' WHERE run_id = 2"))
+        # a page of the first run still waits: no matter
+        assert current_run(conn, "d", "c", "{}", new=True, now=NOW) == 4
+
+
 def test_an_unchanged_file_is_known_without_its_bytes(db: Engine) -> None:
     added = add(db, scan("/scans/a.zip"))
     assert known(db, "/scans/a.zip") == added.document_id
@@ -145,6 +159,35 @@ def test_a_document_keeps_its_last_path_when_the_file_changes(db: Engine) -> Non
     assert known(db, "/scans/a.zip", modified_at=11.0) == first.document_id
 
 
+def replaced(db: Engine) -> list[object]:
+    return [row[0] for row in table(db, "id FROM documents WHERE replaced_at IS NOT NULL")]
+
+
+def test_a_document_is_replaced_once_its_only_path_names_another(db: Engine) -> None:
+    first = add(db, scan("/scans/a.zip"))
+    add(db, scan("/copies/a.zip"))
+    second = add(db, scan("/scans/a.zip", "x"), now=NOW + 1)
+    assert replaced(db) == []  # the copy is still there
+    add(db, scan("/copies/a.zip", "x"), now=NOW + 2)
+    assert replaced(db) == [first.document_id]
+    add(db, scan("/scans/moved.zip"), now=NOW + 3)
+    assert replaced(db) == []
+    assert table(db, f"path FROM paths WHERE document_id = {first.document_id}") == [("/scans/moved.zip",)]
+    add(db, scan("/copies/a.zip"), now=NOW + 4)
+    assert replaced(db) == []
+    add(db, scan("/scans/a.zip"), now=NOW + 5)
+    assert replaced(db) == [second.document_id]
+
+
+def test_a_damaged_file_replaces_no_scan(db: Engine) -> None:
+    first = add(db, scan("/scans/a.zip"))
+    add_bad(db, "/scans/a.zip", "is cut short", now=NOW + 1)
+    add_bad(db, "/scans/a.zip", "may not be read", sha256=None, now=NOW + 2)
+    assert replaced(db) == []
+    add(db, scan("/scans/a.zip", "x"), now=NOW + 3)
+    assert replaced(db) == [first.document_id]
+
+
 def test_a_file_that_gave_no_page_is_one_failure_however_often_it_is_seen(db: Engine) -> None:
     assert not add_bad(db, "/scans/bad.pdf", "is protected by a password").known
     assert known(db, "/scans/bad.pdf") is not None
@@ -156,11 +199,16 @@ def test_a_freed_failure_is_looked_at_again(db: Engine) -> None:
     bad = add_bad(db, "/scans/bad.pdf", "is empty")
     assert ledger.retry(db, document_ids=[bad.document_id], now=NOW) == 1
     assert known(db, "/scans/bad.pdf") is None
-    assert failed(db) == []
+    assert failed(db) == [("/scans/bad.pdf", "is empty")]  # a kill now loses nothing
+    assert ledger.failed_ids(db) == set()
+    assert not add_bad(db, "/scans/bad.pdf", "is cut short").known  # it failed now
+    assert failed(db) == [("/scans/bad.pdf", "is cut short")]
+    assert ledger.failed_ids(db) == {(None, bad.document_id)}
+    assert ledger.retry(db, everything=True, now=NOW) == 1
     added = add(db, scan("/scans/bad.pdf", "b"))  # the same bytes give pages this time
     assert added == Added(bad.document_id, 2, known=False)
     assert known(db, "/scans/bad.pdf") == bad.document_id
-    assert table(db, "n_pages, reason FROM documents") == [(2, None)]
+    assert table(db, "n_pages, reason FROM documents WHERE NOT freed") == [(2, None)]
 
 
 def test_a_file_that_was_mended_is_no_failure_any_more(db: Engine) -> None:

@@ -170,9 +170,12 @@ def test_a_dry_run_writes_nothing(yard: Yard) -> None:
     yard.run("ingest", "scans")
     yard.add("3.png", 3)
     (yard.scans / "torn.pdf").write_bytes(b"%PDF-1.4")
+    (yard.scans / "4.png").write_bytes((yard.scans / "1.png").read_bytes())
     bytes_before = (yard.folder / "archive.db").read_bytes()
+    again = yard.json("ingest", "scans", "--again", "--dry-run", code=4)
+    assert again["pages"] == {"new": 2}, "1.png, which is known under three names, and 3.png"
     plan = yard.json("ingest", "scans", "--dry-run", code=4)
-    assert plan["documents"] == {"new": 1, "known": 2, "failed": 1}
+    assert plan["documents"] == {"new": 1, "known": 3, "failed": 1}
     assert plan["pages"] == {"new": 1}
     assert (yard.folder / "archive.db").read_bytes() == bytes_before
 

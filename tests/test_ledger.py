@@ -315,6 +315,15 @@ def test_a_retry_goes_back_to_the_stage_that_failed(db: Engine) -> None:
     assert ledger.retry(db, everything=True, now=NOW) == 0
 
 
+def test_the_crops_in_use_are_found_without_the_whole_ledger(db: Engine) -> None:
+    if db.dialect.name == "sqlite":  # the other plans by what is in the tables
+        with reading(db) as conn:
+            plan = conn.execute(
+                text("EXPLAIN QUERY PLAN SELECT blob FROM ledger WHERE blob IS NOT NULL")
+            ).all()
+        assert "ix_ledger_blob" in str(plan)
+
+
 def test_a_later_run_is_shown_once_it_is_done_and_not_before(db: Engine) -> None:
     old = fill(db, 1)
     claim = take(db)

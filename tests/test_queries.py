@@ -169,6 +169,27 @@ def test_a_document_is_found_by_the_start_of_its_hash(archive: Engine) -> None:
     assert texts(archive, Filter(document=source.sha256)) == ALL[6:]
 
 
+def test_a_document_that_was_replaced_is_found_by_its_hash_alone(archive: Engine) -> None:
+    with reading(archive) as conn:
+        old = queries.page_of(conn, "book.tif").sha256
+    pages = (PageRef(0, None, 0),)
+    new = Document(Path("/scans/1890/book.tif"), "e" * 64, "tiff", 11, 6.0, pages)
+    with writing(archive) as conn:
+        run_id = current_run(conn, "d", "c", "{}", new=False, now=NOW)
+        add_document(conn, new, run_id, again=False, now=NOW + 1)
+    read_next(archive, "5")
+    assert texts(archive, Filter()) == [*ALL[6:], "5"]
+    assert texts(archive, Filter(document="book.tif")) == ["5"]
+    assert texts(archive, Filter(document=old[:9])) == ALL[:6]
+    with reading(archive) as conn:
+        assert queries.page_of(conn, "book.tif").sha256 == "e" * 64
+        source = queries.page_of(conn, old, 2)
+        assert [number.text for number in queries.page_result(conn, source.page_id).numbers] == ALL[3:6]
+        assert [page.page_index for page in queries.exported_pages(conn)] == [0, 0]
+        found = queries.status(conn, now=NOW)
+        assert (found.n_documents, found.n_pages, found.n_done, found.n_numbers) == (2, 2, 2, len(ALL) - 5)
+
+
 def test_a_page_is_found_in_its_document(archive: Engine) -> None:
     with reading(archive) as conn:
         source = queries.page_of(conn, "book.tif", 2)

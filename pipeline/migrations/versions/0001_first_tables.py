@@ -21,6 +21,8 @@ def upgrade() -> None:
         sa.Column("n_pages", sa.Integer(), nullable=False),
         sa.Column("added_at", sa.Float(), nullable=False),
         sa.Column("reason", sa.Text()),
+        sa.Column("freed", sa.Boolean(), nullable=False),
+        sa.Column("replaced_at", sa.Float()),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_documents")),
         sa.UniqueConstraint("sha256", name=op.f("uq_documents_sha256")),
     )
@@ -30,6 +32,13 @@ def upgrade() -> None:
         ["reason"],
         sqlite_where=sa.text("reason IS NOT NULL"),
         postgresql_where=sa.text("reason IS NOT NULL"),
+    )
+    op.create_index(
+        op.f("ix_documents_replaced_at"),
+        "documents",
+        ["replaced_at"],
+        sqlite_where=sa.text("replaced_at IS NOT NULL"),
+        postgresql_where=sa.text("replaced_at IS NOT NULL"),
     )
     op.create_table(
         "runs",
@@ -91,6 +100,13 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("fk_ledger_run_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_ledger")),
         sa.UniqueConstraint("page_id", "run_id", name=op.f("uq_ledger_page_id_run_id")),
+    )
+    op.create_index(
+        op.f("ix_ledger_blob"),
+        "ledger",
+        ["blob"],
+        sqlite_where=sa.text("blob IS NOT NULL"),
+        postgresql_where=sa.text("blob IS NOT NULL"),
     )
     op.create_index("ix_ledger_counts", "ledger", ["current", "state", "n_digits", "n_numbers"])
     op.create_index(
