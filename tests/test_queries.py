@@ -241,6 +241,19 @@ def test_the_export_has_every_digit_that_was_not_rejected(archive: Engine) -> No
     )
 
 
+def test_the_export_names_an_image_and_its_page_as_they_are_found(db: Engine) -> None:
+    register(db, "/scans/all.zip", 2, member="inside/two.tif")
+    with writing(db) as conn:  # as if those of other members came before
+        conn.execute(pages_table.update().values(page_index=pages_table.c.page_index + 5))
+    register(db, "/scans/a\\b.tif")
+    register(db, os.fsdecode(b"/scans/caf\xe9.tif"))
+    for _ in range(4):
+        read_next(db, "1")
+    with reading(db) as conn:
+        found = [(page.image, page.page_index) for page in queries.exported_pages(conn)]
+    assert found == [("two.tif", 0), ("two.tif", 1), (r"a\b.tif", 0), (r"caf\xe9.tif", 0)]
+
+
 def test_the_status_counts_everything_once(archive: Engine) -> None:
     register(archive, "/scans/more.tif", 3)
     failed = claim_next(archive)
@@ -262,19 +275,6 @@ def test_the_status_counts_everything_once(archive: Engine) -> None:
     assert (found.n_pages, found.n_waiting, found.n_detected, found.n_done, found.n_failed) == (6, 2, 0, 3, 1)
     assert (found.n_digits, found.n_numbers) == (sum(map(len, ALL)), len(ALL))
     assert (found.n_finished_lately, found.pages_per_s) == (3, 0.3)
-def test_the_export_names_an_image_and_its_page_as_they_are_found(db: Engine) -> None:
-    register(db, "/scans/all.zip", 2, member="inside/two.tif")
-    with writing(db) as conn:  # as if those of other members came before
-        conn.execute(pages_table.update().values(page_index=pages_table.c.page_index + 5))
-    register(db, "/scans/a\\b.tif")
-    register(db, os.fsdecode(b"/scans/caf\xe9.tif"))
-    for _ in range(4):
-        read_next(db, "1")
-    with reading(db) as conn:
-        found = [(page.image, page.page_index) for page in queries.exported_pages(conn)]
-    assert found == [("two.tif", 0), ("two.tif", 1), (r"a\b.tif", 0), (r"caf\xe9.tif", 0)]
-
-
     with reading(archive) as conn:
         assert queries.status(conn, now=NOW + 1000).pages_per_s == 0
 
