@@ -40,7 +40,7 @@ class Detector:
 
     def detect(self, grey: npt.NDArray[np.uint8]) -> PageDetections:
         """Return the digits of a page, uint8 (H, W), best first; boxes in page pixels."""
-        scale = estimate_scale(self.network, grey, self.device)
+        scale = estimate_scale(grey)
         ink = ink_map(grey, scale)
         found = detect_boxes(self.network, ink, SCORE_BAR, self.device)
         # what the ink map was really multiplied by, which rounding to whole pixels changed a little

@@ -3,6 +3,7 @@
 from dataclasses import asdict
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -14,7 +15,7 @@ from models.checkpoint import Metadata, load_checkpoint, load_weights, save_chec
 from models.classifier import ClassifierConfig, DigitClassifier, classifier_loss
 from models.detector import DetectorConfig, DigitDetector, decode_maps, detector_loss
 from models.reader import load_classifier, load_detector
-from models.scale import estimate_scale, guess_scale
+from models.scale import estimate_scale
 from models.tiles import detect_boxes
 from models.train_detector import draw_target
 from pipeline.drawn import draw_page
@@ -227,8 +228,14 @@ def test_metadata_that_nobody_understands_is_named(tmp_path: Path, written: str)
         load_detector(file, "cpu")
 
 
-def test_a_page_where_nothing_is_found_keeps_the_scale_of_its_ink(tmp_path: Path) -> None:
-    network = load_detector(saved_detector(tmp_path), "cpu").network
-    network.maps.bias[0] = -50.0  # sees no digit anywhere
+def test_a_page_is_brought_to_one_scale_whatever_its_size() -> None:
     grey = draw_page(3, "ledger").pixels.mean(axis=2).astype(np.uint8)
-    assert estimate_scale(network, grey, torch.device("cpu")) == guess_scale(grey)
+    for size in (0.5, 0.7, 1.4, 2.0):
+        other = np.asarray(cv2.resize(grey, None, fx=size, fy=size, interpolation=cv2.INTER_AREA), np.uint8)
+        assert estimate_scale(other) * size == pytest.approx(estimate_scale(grey), rel=0.2)
+
+
+def test_the_ink_map_of_any_page_is_bounded() -> None:
+    specks = np.full((3000, 4000), 255, np.uint8)
+    specks[::40, ::40] = 0
+    assert estimate_scale(specks) ** 2 * specks.size <= 16_000_001
