@@ -45,7 +45,7 @@ class Line:
 
 
 def find_transcribed(folder: Path) -> list[tuple[Path, Path]]:
-    """Return (image, transcription) of each XML below a folder, or the one given, with its image beside it."""
+    """Return (image, transcription) of each XML below a folder (or of the one given) that has its image."""
     files = [folder] if folder.is_file() else sorted(folder.rglob("*.xml"))
     pairs = []
     for file in files:
