@@ -8,10 +8,11 @@ taken out by a run on one page of its own) and the largest resident memory of an
 """
 
 import argparse
+import contextlib
 import json
 import os
 import platform
-import resource
+import re
 import statistics
 import subprocess
 import sys
@@ -21,17 +22,41 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import psutil
 from PIL import Image
 
 from pipeline.drawn import draw_page
 
 
-def ingest(scans: Path, folder: Path) -> tuple[float, int]:
-    """Return the seconds and the pages of one ingest into a new database."""
+def ingest(scans: Path, folder: Path) -> tuple[float, int, float]:
+    """Return the seconds, the pages, and the largest peak of any process (MB), of one ingest."""
     command = [sys.executable, "-c", "from cli.main import main; main()", "ingest", str(scans), "--json"]
     began = time.perf_counter()
-    done = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
-    return time.perf_counter() - began, int(json.loads(done.stdout)["pages"]["done"])
+    peak_mb = 0.0
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        while process.poll() is None:
+            peak_mb = max(peak_mb, *map(peak_of, [process.pid, *descendants(process.pid)]))
+            time.sleep(0.02)
+        took_s = time.perf_counter() - began
+        assert process.stdout is not None
+        summary = json.loads(process.stdout.read())
+    return took_s, int(summary["pages"]["done"]), peak_mb
+
+
+def descendants(pid: int) -> list[int]:
+    """Return the processes below one."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return [child.pid for child in psutil.Process(pid).children(recursive=True)]
+    return []
+
+
+def peak_of(pid: int) -> float:
+    """Return the largest resident memory a process ever had, in MB; 0 if it is gone."""
+    with contextlib.suppress(OSError):
+        # not ru_maxrss: that counts the process which started this one too
+        found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+        return int(found[1]) / 1024 if found else 0.0
+    return 0.0
 
 
 def a3_page(folder: Path) -> Path:
@@ -61,18 +86,17 @@ def main() -> None:
         blank.mkdir()
         Image.fromarray(np.full((400, 300), 240, np.uint8)).save(blank / "blank.png")
         scans = a3_page(folder) if args.a3 else args.scans.resolve()
-        seconds = []
+        seconds, peaks = [], []
         for k in range(args.repeat):
             (folder / f"start-{k}").mkdir()
             (folder / f"run-{k}").mkdir()
-            start_s, _ = ingest(blank, folder / f"start-{k}")
-            took_s, n_pages = ingest(scans, folder / f"run-{k}")
+            start_s, _, _ = ingest(blank, folder / f"start-{k}")
+            took_s, n_pages, peak_mb = ingest(scans, folder / f"run-{k}")
+            peaks.append(peak_mb)
             seconds.append((took_s - start_s) / n_pages)
             print(f"run {k + 1}: {n_pages} pages in {took_s:.1f} s, start {start_s:.1f} s", end=", ")
             print(f"{seconds[-1]:.2f} s a page")
-        # the largest of all processes that ran, the engine among them
-        peak_mb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-        print(f"median {statistics.median(seconds):.2f} s a page, peak {peak_mb:,.0f} MB")
+        print(f"median {statistics.median(seconds):.2f} s a page, peak {max(peaks):,.0f} MB")
 
 
 if __name__ == "__main__":

@@ -178,7 +178,7 @@ def _in_lines(boxes: Floats, chains: list[list[int]]) -> list[tuple[int, list[in
     lines: list[list[int]] = []
     middle = 0.0  # of the line that is being filled
     for n in order.tolist():
-        if lines and upright[n] - middle <= LINE_APART * heights[n]:
+        if lines and (upright[n] - middle) / heights[n] <= LINE_APART + _NEAR_TIE:
             lines[-1].append(n)
             middle += (upright[n] - middle) / len(lines[-1])
         else:
@@ -198,7 +198,11 @@ def _slope(x: Floats, y: Floats, heights: Floats, reach: float) -> float:
     swap = x[j] < x[i]
     i, j = np.where(swap, j, i), np.where(swap, i, j)
     mean = (heights[i] + heights[j]) / 2
-    fit = (x[j] - x[i] < reach * mean) & (x[j] - x[i] > mean) & (np.abs(y[j] - y[i]) < LINE_APART * mean)
+    fit = (
+        (x[j] - x[i] < reach * mean)
+        & (x[j] - x[i] > mean)
+        & (np.abs(y[j] - y[i]) / mean < LINE_APART - _NEAR_TIE)
+    )
     i, j = i[fit], j[fit]
     if not len(i):
         return 0.0

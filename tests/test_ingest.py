@@ -220,9 +220,9 @@ def test_retry_reads_what_could_not_be_read(yard: Yard) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_cleanly_and_the_same_command_goes_on(yard: Yard, number: signal.Signals) -> None:
-    n_pages = 40
+    n_pages = 30
     for seed in range(n_pages):
-        yard.add(f"{seed}.png", seed, size=(900, 1200))
+        yard.add(f"{seed}.png", seed, size=(1500, 2000))
     process = yard.start("ingest", "scans")
     deadline = time.monotonic() + PATIENCE_S
     while not (yard.folder / "archive.db").exists() or not _n_done(yard):
