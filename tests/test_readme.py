@@ -1,0 +1,56 @@
+"""Every `archive` command of the README, run as it stands; the two set-up lines are run by `.ci/run`."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from PIL import Image
+
+from pipeline.drawn import draw_strip
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def run(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.run(
+        ["bash", "-c", line],
+        cwd=folder,
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_commands_for_use_work(tmp_path: Path) -> None:
+    block = re.search(r"^## Use$.*?^```sh$\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    assert block is not None
+    lines = block[1].splitlines()
+    assert len(lines) == 10
+    (tmp_path / "scans").mkdir()
+    strips = [Image.fromarray(draw_strip(n, text=f"{100 + n:04}", neat=True).pixels) for n in range(12)]
+    strips[0].save(tmp_path / "scans" / "ledger-3.pdf", save_all=True, append_images=strips[1:])
+    for line in lines:
+        done = run(line, tmp_path)
+        assert done.returncode == 0, (line, done.stderr)
+    assert (tmp_path / "page-12.png").exists()
+    assert (tmp_path / "digits.jsonl").read_text().count("\n") == 12
+
+
+def test_the_first_commands_print_what_is_shown(tmp_path: Path) -> None:
+    block = re.search(r"^```console$\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    assert block is not None
+    shutil.copytree(ROOT / "examples" / "scans", tmp_path / "examples" / "scans")
+    for command, shown in re.findall(r"^\$ (.*)\n((?:[^$].*\n)+)", block[1], re.MULTILINE):
+        done = run(f"COLUMNS=80 {command} 2>&1", tmp_path)
+        assert done.returncode == 0, done.stdout
+        # what takes time is another figure every time, and confidences end differently on other machines
+        numbers = re.findall(r"^(?:6 documents: .*|numbers: .*|… .*| +\d{4}(?= ))", shown, re.MULTILINE)
+        assert numbers
+        for words in numbers:
+            assert words in done.stdout
