@@ -47,8 +47,8 @@ def main() -> None:
             register(db, options.pages)
         with timed("give them states and numbers (bulk)", options.pages):
             fill(db, options.pages)
-        if db.dialect.name == "sqlite":
-            print(f"  {Path(folder, 'archive.db').stat().st_size / 1e6:,.0f} MB")
+        if db.url.database and db.dialect.name == "sqlite":
+            print(f"  {Path(db.url.database).stat().st_size / 1e6:,.0f} MB")
         ask(db)
         print("  archive status, the whole command:")
         command = [Path(sys.executable).with_name("archive"), "--database", url, "status"]
