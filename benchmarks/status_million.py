@@ -143,7 +143,7 @@ def ask(db: Engine) -> None:
         "pattern 18?0": Filter(pattern="18?0", limit=50),
         "1890 to 1899": Filter(at_least="1890", at_most="1899", limit=50),
         "one document": Filter(document="book 000123.tif", limit=50),
-        "a folder": Filter(document="/scans/box 010", limit=50),
+        "a folder": Filter(document="/scans/box 000", limit=50),
         "the most doubtful": Filter(order="confidence", limit=50),
         "the smallest": Filter(order="number", limit=50),
         "anything": Filter(limit=50),
