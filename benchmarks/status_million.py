@@ -151,7 +151,6 @@ def ask(db: Engine) -> None:
     }
     jobs: dict[str, Callable[[], object]] = {
         "ledger.counts": lambda: ledger.counts(db),
-        "ledger.anything_open": lambda: ledger.anything_open(db),
         "ledger.n_in_flight": lambda: ledger.n_in_flight(db, now=now),
         "ledger.take_due": lambda: ledger.take_due(db, now=now, limit=16, lease_s=9),
         "ledger.take_suspect": lambda: ledger.take_suspect(db, now=now, lease_s=9, eager=True),

@@ -10,8 +10,6 @@ from cli.options import common_options, database_of, is_verbose, json_option, re
 from cli.terminal import print_json
 from pipeline.errors import MissingError, PagesFailedError
 
-EXISTING = click.Path(exists=True, readable=False, path_type=Path)
-
 
 @click.command()
 @click.argument(

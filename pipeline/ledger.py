@@ -44,7 +44,6 @@ __all__ = [
     "Counts",
     "Due",
     "FailedId",
-    "anything_open",
     "blobs_in_use",
     "claim",
     "counts",
@@ -236,12 +235,6 @@ def counts(db: Engine) -> Counts:
         n_digits=sum(int(row[1]) for row in rows.values()),
         n_numbers=sum(int(row[2]) for row in rows.values()),
     )
-
-
-def anything_open(db: Engine) -> bool:
-    """Return whether any page is still to be worked on; takes no time at any size."""
-    with reading(db) as conn:
-        return conn.execute(select(ledger.c.id).where(ledger.c.state.in_(OPEN)).limit(1)).first() is not None
 
 
 def blobs_in_use(db: Engine) -> set[str]:

@@ -256,4 +256,4 @@ def test_what_a_broken_transaction_added_is_not_there(db: Engine) -> None:
         add_document(conn, scan("/scans/a.zip"), run_id, again=False, now=NOW)
         raise KeyboardInterrupt
     assert table(db, "id, sha256 FROM documents") == []
-    assert not ledger.anything_open(db)
+    assert ledger.counts(db).n_open == 0
