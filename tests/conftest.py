@@ -5,6 +5,7 @@ import hashlib
 import io
 import os
 import shutil
+import signal
 import struct
 import tempfile
 import uuid
@@ -17,6 +18,10 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from PIL import Image
+
+# A job that a script started in the background ignores SIGINT, and so would every process that tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Tests and the processes they start share the cores: threads of arithmetic would only wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
