@@ -26,6 +26,7 @@ from pipeline.catalogue import add_document, current_run
 from pipeline.database import open_database, reading, writing
 from pipeline.queries import Filter, sort_key
 from pipeline.sources import Document, PageRef
+from pipeline.status import status
 from pipeline.tables import numbers
 
 PAGES_PER_DOCUMENT = 4
@@ -158,9 +159,9 @@ def ask(db: Engine) -> None:
         "ledger.void_leases": lambda: ledger.void_leases(db, now=now, max_deaths=3),
     }
     with timed("queries.status, first"), reading(db) as conn:
-        queries.status(conn, now=now)
+        status(conn, now=now)
     with timed("queries.status, again"), reading(db) as conn:
-        queries.status(conn, now=now)
+        status(conn, now=now)
     with timed("queries.failures, all"), reading(db) as conn:
         n = sum(1 for _ in queries.failures(conn))
     print(f"    {n:,} failures")

@@ -7,8 +7,7 @@ with the weights it was registered for, and needn't be, for nothing has come of 
 from sqlalchemy import Engine, delete, exists, func, or_, select, update
 
 from pipeline.database import writing
-from pipeline.leases import OPEN, WAITING
-from pipeline.tables import detections, ledger, runs
+from pipeline.tables import OPEN, WAITING, detections, ledger, runs
 
 
 def adopt(db: Engine, run_id: int) -> int:

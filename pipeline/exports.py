@@ -5,16 +5,15 @@ from dataclasses import dataclass
 from os import fsencode
 from pathlib import PurePosixPath
 
-from sqlalchemy import ColumnElement, Connection, false, func, select
+from sqlalchemy import ColumnElement, Connection, select
 
 from pipeline.catalogue import PageSource, page_source
 from pipeline.errors import UsageError
-from pipeline.leases import DONE
-from pipeline.matching import is_replaced, one_document
+from pipeline.matching import is_replaced, is_shown, one_document
 from pipeline.page import Box, Detection, Number, Reading
 from pipeline.paths import text_to_path
 from pipeline.results import box_of, read_detections, read_readings
-from pipeline.tables import detections, documents, ledger, pages, paths, readings
+from pipeline.tables import DONE, detections, documents, ledger, pages, paths, readings
 
 # rows as they come, not all in memory first
 STREAM = {"yield_per": 500}
@@ -148,11 +147,3 @@ def newest_path(document_id: ColumnElement[int]) -> ColumnElement[str]:
     """Return the newest path of the document of the row, as a column named path."""
     newest = select(paths.c.path).where(paths.c.document_id == document_id)
     return newest.order_by(paths.c.seen_at.desc(), paths.c.path).limit(1).scalar_subquery().label("path")
-
-
-def is_shown() -> ColumnElement[bool]:
-    """Return the condition for the current run of a page.
-
-    Nearly every row is current, but SQLite takes it for rare and begins with it: it may not use the index.
-    """
-    return func.coalesce(ledger.c.current, false())

@@ -8,8 +8,8 @@ from sqlalchemy import ColumnElement, Connection, Select, func, select
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from pipeline.errors import UsageError
-from pipeline.exports import STREAM, is_shown, newest_path
-from pipeline.matching import documents_meant, glob, is_replaced, starts_with
+from pipeline.exports import STREAM, newest_path
+from pipeline.matching import documents_meant, glob, is_replaced, is_shown, starts_with
 from pipeline.page import Box
 from pipeline.results import box_of, sort_key
 from pipeline.tables import ledger, numbers, pages

@@ -30,10 +30,8 @@ from pipeline.catalogue import PageSource, page_source
 from pipeline.database import reading, writing
 from pipeline.page import PageDetections
 from pipeline.results import read_detections
-from pipeline.tables import ledger, pages, runs
+from pipeline.tables import DETECTED, FAILED, OPEN, WAITING, ledger, pages, runs
 
-WAITING, DETECTED, DONE, FAILED = "waiting", "detected", "done", "failed"
-OPEN = (WAITING, DETECTED)
 BACK_OFF_S = 30.0
 SUSPECTED = "its process died, or hung, with this page in hand; it is tried again alone"
 

@@ -13,11 +13,6 @@ from sqlalchemy import ColumnElement, Connection, Engine, func, or_, select, upd
 
 from pipeline.database import reading, writing
 from pipeline.leases import (
-    DETECTED,
-    DONE,
-    FAILED,
-    OPEN,
-    WAITING,
     Claim,
     Due,
     claim,
@@ -32,7 +27,7 @@ from pipeline.leases import (
 from pipeline.matching import is_replaced
 from pipeline.page import Number, PageDetections, Reading
 from pipeline.results import write_detections, write_readings
-from pipeline.tables import documents, ledger, pages
+from pipeline.tables import DETECTED, DONE, FAILED, OPEN, WAITING, documents, ledger, pages
 
 __all__ = [
     "DETECTED",

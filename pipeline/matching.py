@@ -3,11 +3,11 @@
 import os
 from collections.abc import Iterator
 
-from sqlalchemy import ColumnElement, Connection, Select, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, false, func, or_, select
 
 from pipeline.errors import UsageError
 from pipeline.paths import path_to_text, printable
-from pipeline.tables import documents, paths
+from pipeline.tables import documents, ledger, paths
 
 MIN_HASH_LENGTH = 6  # a shorter one names too many documents by chance
 N_NAMED = 5  # how many of several documents a message names
@@ -52,6 +52,14 @@ def one_document(conn: Connection, spec: str) -> tuple[int, str]:
         raise UsageError(f"{printable(spec)!r} means several documents: {named}{more}; give more of the path")
     document_id, (_, path) = next(iter(found.items()))
     return document_id, printable(path)
+
+
+def is_shown() -> ColumnElement[bool]:
+    """Return the condition for the current run of a page.
+
+    Nearly every row is current, but SQLite takes it for rare and begins with it: it may not use the index.
+    """
+    return func.coalesce(ledger.c.current, false())
 
 
 def is_replaced(document_id: ColumnElement[int]) -> ColumnElement[bool]:

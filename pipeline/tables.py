@@ -42,6 +42,10 @@ Id = BigInteger().with_variant(Integer, "sqlite")
 # Plain byte order on both: what a prefix and a range need to use an index.
 Sortable = Text().with_variant(Text(collation="C"), "postgresql")
 
+# what `ledger.state` says
+WAITING, DETECTED, DONE, FAILED = "waiting", "detected", "done", "failed"
+OPEN = (WAITING, DETECTED)
+
 documents = Table(
     "documents",
     metadata,

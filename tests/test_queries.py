@@ -17,6 +17,7 @@ from pipeline.ledger import Claim
 from pipeline.page import Box, Detection, Number, PageDetections, Reading
 from pipeline.queries import Filter, sort_key
 from pipeline.sources import Document, PageRef
+from pipeline.status import status
 from pipeline.tables import pages as pages_table
 
 NOW = 1_700_000_000.0
@@ -186,7 +187,7 @@ def test_a_document_that_was_replaced_is_found_by_its_hash_alone(archive: Engine
         source = queries.page_of(conn, old, 2)
         assert [number.text for number in queries.page_result(conn, source.page_id).numbers] == ALL[3:6]
         assert [page.page_index for page in queries.exported_pages(conn)] == [0, 0]
-        found = queries.status(conn, now=NOW)
+        found = status(conn, now=NOW)
         assert (found.n_documents, found.n_pages, found.n_done, found.n_numbers) == (2, 2, 2, len(ALL) - 5)
 
 
@@ -215,7 +216,7 @@ def test_only_the_run_that_is_shown_is_queried_and_exported(archive: Engine) -> 
     assert texts(archive, Filter()) == [*ALL[:6], "5"]
     with reading(archive) as conn:
         assert sum(len(page.digits) for page in queries.exported_pages(conn)) == 31 + 1
-        assert queries.status(conn, now=NOW).n_pages == 3
+        assert status(conn, now=NOW).n_pages == 3
 
 
 def test_the_export_has_every_digit_that_was_not_rejected(archive: Engine) -> None:
@@ -270,18 +271,18 @@ def test_the_status_counts_everything_once(archive: Engine) -> None:
             now=NOW,
         )
     with reading(archive) as conn:
-        found = queries.status(conn, now=NOW + 10)
+        found = status(conn, now=NOW + 10)
     assert (found.n_documents, found.n_failed_documents) == (4, 1)
     assert (found.n_pages, found.n_waiting, found.n_detected, found.n_done, found.n_failed) == (6, 2, 0, 3, 1)
     assert (found.n_digits, found.n_numbers) == (sum(map(len, ALL)), len(ALL))
     assert (found.n_finished_lately, found.pages_per_s) == (3, 0.3)
     with reading(archive) as conn:
-        assert queries.status(conn, now=NOW + 1000).pages_per_s == 0
+        assert status(conn, now=NOW + 1000).pages_per_s == 0
 
 
 def test_the_status_of_an_empty_database_is_all_zero(db: Engine) -> None:
     with reading(db) as conn:
-        found = queries.status(conn, now=NOW)
+        found = status(conn, now=NOW)
         assert list(queries.failures(conn)) == []
         assert list(queries.find_numbers(conn, Filter())) == []
         assert list(queries.exported_pages(conn)) == []
