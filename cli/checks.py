@@ -44,6 +44,7 @@ def every_check(settings: Settings) -> Iterator[Check]:
     yield _tried("files", lambda: _files(settings), "make the folder writable, or name another with --files")
     yield _tried("disk", lambda: _disk(settings), "")
     yield _tried("queue", _queue, "install again: pip install --force-reinstall celery kombu")
+    yield _tried("orienter", lambda: _weights("orienter", settings), "install again, or --orienter")
     yield _tried("detector", lambda: _weights("detector", settings), "install again, or --detector")
     yield _tried("classifier", lambda: _weights("classifier", settings), "install again, or --classifier")
 
@@ -163,10 +164,12 @@ def _queue() -> Check:
 
 
 def _weights(kind: str, settings: Settings) -> Check:
-    from models.reader import load_classifier, load_detector
+    from models.reader import load_classifier, load_detector, load_orienter
 
     file: Path = getattr(settings, kind)
-    if kind == "detector":
+    if kind == "orienter":
+        sha256 = load_orienter(file, settings.device).sha256
+    elif kind == "detector":
         sha256 = load_detector(file, settings.device).sha256
     else:
         sha256 = load_classifier(file, settings.device).sha256

@@ -41,17 +41,25 @@ COMMANDS = {
         ("LIST_JSON", "SHOW_JSON", "RETRY_ALL", "RETRY_JSON"),
     ),
     "export": Command("cli.export:export", "Write what was read to a file.", ("DIGITS_OUTPUT",)),
+    "evaluate": Command(
+        "cli.evaluate:evaluate",
+        "Measure how well pages are read whose truth is known.",
+        ("OUTPUT", "PART", "SIZES", "TURNS", "REQUIRE", "JSON"),
+    ),
     "doctor": Command("cli.doctor:doctor", "Check what is needed, and say how to mend it.", ("JSON",)),
     "labels": Command(
-        "cli.labels:labels", "Make labelled digits from transcriptions.", ("OUTPUT", "DRAWN", "SEED")
+        "cli.labels:labels",
+        "Make labelled digits from transcriptions.",
+        ("OUTPUT", "INK_ONLY", "DRAWN", "FROM_SET", "PASTE", "NUMBERS", "SEED", "JSON"),
     ),
     "train": Command(
         "cli.train:train",
         "Train a network.",
         (
+            *("ORIENTER_OUTPUT", "ORIENTER_MINUTES", "ORIENTER_SEED", "ORIENTER_START"),
             *("DETECTOR_OUTPUT", "DETECTOR_MINUTES", "DETECTOR_SEED", "DETECTOR_START"),
             *("CLASSIFIER_OUTPUT", "CLASSIFIER_MINUTES", "CLASSIFIER_SEED", "CLASSIFIER_START"),
-            *("CLASSIFIER_MNIST", "CLASSIFIER_BOXES", "CLASSIFIER_CALIBRATE"),
+            *("CLASSIFIER_MNIST", "CLASSIFIER_BOXES", "CONFIDENCE_OUTPUT"),
         ),
     ),
 }

@@ -54,14 +54,15 @@ def export_digits(ctx: click.Context, output: Path) -> None:
     n_pages = n_digits = 0
     with database_of(ctx) as db, reading(db) as conn, replacing(output) as file:
         for page in queries.exported_pages(conn):
-            file.write(_line(page).encode())
+            file.write(digits_line(page).encode())
             n_pages += 1
             n_digits += len(page.digits)
     where = "" if output == STDOUT else f" → {output}"
     say(f"{counted(n_pages, 'page')}, {counted(n_digits, 'digit')}{where}")
 
 
-def _line(page: "ExportedPage") -> str:
+def digits_line(page: "ExportedPage") -> str:
+    """Return a page as one line of JSON, its end included."""
     value = {
         "image": page.image,
         "page": page.page_index,

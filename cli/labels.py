@@ -1,94 +1,163 @@
 """`archive labels`: labelled digits from transcriptions, or from drawn pages."""
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from cli.options import common_options, settings_of
-from cli.terminal import counted, say
+from cli.options import FILE, common_options, json_option, labelling_options, settings_of
+from cli.terminal import SCHEMA_VERSION, Column, counted, print_json, print_table, say
 
 if TYPE_CHECKING:
-    from pipeline.labels import LabelledPage
+    from pipeline.label_report import Report, Yield
+
+_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
 @click.command()
 @click.argument("paths", nargs=-1, type=click.Path(exists=True, path_type=Path))
+@click.option("-o", "--output", type=FILE, required=True, metavar="FOLDER", help="Where they go.")
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), required=True, metavar="FOLDER", help="Where they go."
+    "--ink-only", is_flag=True, help="Label lines that are all number by their ink, without networks."
 )
 @click.option(
     "--drawn", type=click.IntRange(1), metavar="N", help="Draw N pages instead of reading transcriptions."
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Drawn pages of this seed.")
+@click.option(
+    "--from-set", type=_FOLDER, metavar="FOLDER", help="Take the pages of a label set, to paste into."
+)
+@click.option(
+    "--paste",
+    type=_FOLDER,
+    multiple=True,
+    metavar="FOLDER",
+    help="Set numbers of these hands into blank places: MNIST's folder, or pictures with a PATH;NUM csv."
+    "  May be given again, and counts as often.",
+)
+@click.option(
+    "--numbers",
+    type=click.IntRange(1),
+    default=70,
+    show_default=True,
+    metavar="N",
+    help="Paste so many on a page, where there is room.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Draw, paste and sample by this seed.")
+@json_option
+@labelling_options
 @common_options
 @click.pass_context
-def labels(ctx: click.Context, paths: tuple[Path, ...], output: Path, drawn: int | None, seed: int) -> None:
+def labels(
+    ctx: click.Context,
+    paths: tuple[Path, ...],
+    output: Path,
+    ink_only: bool,
+    drawn: int | None,
+    from_set: Path | None,
+    paste: tuple[Path, ...],
+    numbers: int,
+    seed: int,
+    json: bool,
+) -> None:
     """Make labelled digits from transcriptions.
 
-    PATHS are ALTO 4 or PAGE XML files, or folders of them, each with its page image beside it.  Lines
-    that are all number, where the parts of ink match the digits, give a box for each digit.  The
-    folder gets one picture a page and labels.jsonl; `archive train` reads it.
+    PATHS are ALTO 4 or PAGE XML files, or folders of them, each with its page image beside it.  What
+    the networks read on a line is aligned with its text: each digit that is found gets a box.  With
+    --ink-only, lines that are all number are labelled where their parts of ink match the digits.
+    The folder gets one picture a page, labels.jsonl, and for each collection (the folder a page was in)
+    a contact sheet that shows what the labels are like; `archive train` reads it.
     An image that can't be read is named and left out, and the exit code is 4.
 
     \b
     Examples:
       archive labels registers/train -o labels
+      archive labels --from-set labels --paste mnist --numbers 40 -o pasted
       archive labels --drawn 150 --seed 1 -o drawn
     """
     # here and not at the top: --help must not wait for them
+    from cli.transcribed import find_pages
     from pipeline.drawn_labels import drawn_label_set
-    from pipeline.errors import PagesFailedError, UsageError
-    from pipeline.label_sets import write_label_set
+    from pipeline.errors import PagesFailedError
+    from pipeline.hands import pooled, read_hands
+    from pipeline.label_report import Report
+    from pipeline.label_sets import each_page, write_label_set
+    from pipeline.pasted import paste_pages
 
     settings = settings_of(ctx)
-    if bool(paths) == bool(drawn):
-        raise UsageError("archive labels: give either transcriptions or --drawn N")
+    _check(paths, drawn, from_set, paste, output)
+    hands = pooled([read_hands(folder) for folder in paste]) if paste else None
     failed: list[Path] = []
-    pages = drawn_label_set(drawn, seed) if drawn else _transcribed(paths, settings.max_pixels, failed)
-    n_pages = n_digits = n_asked = 0
+    if drawn:
+        pages = drawn_label_set(drawn, seed)
+    elif from_set:
+        pages = each_page(from_set)
+    else:
+        transcribed = find_pages(paths, settings, ink_only=ink_only)
+        pages, failed = transcribed.pages(), transcribed.failed
+    if hands:
+        pages = paste_pages(pages, hands, seed, numbers)
+    report = Report(seed)
     for page in write_label_set(output, pages):
-        n_pages, n_digits, n_asked = n_pages + 1, n_digits + len(page.digits), n_asked + page.n_number_digits
-        click.echo(f"{page.name}: {len(page.digits)} of {page.n_number_digits} digits", err=True)
-    share = f" ({n_digits / n_asked:.0%})" if n_asked else ""
-    click.echo(f"{n_pages} pages, {n_digits} of {n_asked} digits of number lines{share} → {output}")
+        report.add(page)
+        say(f"{page.name}: {len(page.digits) - page.n_pasted} of {page.n_written} digits")
+    sheets = report.draw_sheets(output / "sheets")
+    if json:
+        _print_json(report, output, failed, sheets)
+    else:
+        _print_table(report)
+    say(f"labels → {output}, contact sheets → {output / 'sheets'}" if sheets else f"labels → {output}")
     if failed:
         say(f"{counted(len(failed), 'image')} left out")
         ctx.exit(PagesFailedError.exit_code)
 
 
-def _transcribed(paths: tuple[Path, ...], max_pixels: int, failed: list[Path]) -> "Iterator[LabelledPage]":
-    """Yield the pages; an image that can't be read goes on `failed`."""
-    from pipeline.errors import SourceError
-    from pipeline.transcriptions import find_transcribed
+def _check(
+    paths: tuple[Path, ...], drawn: int | None, from_set: Path | None, paste: tuple[Path, ...], output: Path
+) -> None:
+    """Raise UsageError for what can't be done together."""
+    from pipeline.errors import UsageError
 
-    pairs = [pair for path in paths for pair in find_transcribed(path)]
-    if not pairs:
-        raise SourceError(f"{paths[0]}: no transcription (.xml) with its page image beside it")
-    for image, transcription in pairs:
-        try:
-            page = _labelled(image, transcription, max_pixels)
-        except SourceError as error:
-            say(str(error))
-            failed.append(image)
-        else:
-            yield page
+    if sum(map(bool, (paths, drawn, from_set))) != 1:
+        raise UsageError("archive labels: give either transcriptions, --drawn N or --from-set FOLDER")
+    if from_set and not paste:
+        raise UsageError("--from-set: takes a label set to paste into; say what with --paste FOLDER")
+    if from_set and output.resolve() == from_set.resolve():
+        raise UsageError(f"{output}: is the label set itself; name another folder for the pasted one")
 
 
-def _labelled(image: Path, transcription: Path, max_pixels: int) -> "LabelledPage":
-    from pipeline.errors import SourceError
-    from pipeline.ink import ink_map
-    from pipeline.labels import label_page, label_scale
-    from pipeline.paths import path_to_text, printable
-    from pipeline.sources import probe, read_page
-    from pipeline.transcriptions import read_lines
+def _print_table(report: "Report") -> None:
+    columns = [Column("COLLECTION", shortened=True)]
+    columns += [Column(title, right=True) for title in ("PAGES", "IN NUMBERS", "", "IN TEXT", "", "PASTED")]
+    rows = [(name, *_cells(counts)) for name, counts in report.yields.items()]
+    if len(rows) > 1:
+        rows.append(("all", *_cells(report.total)))
+    print_table(columns, rows)
 
-    lines = read_lines(transcription)
-    try:
-        format = probe(image, max_pixels=max_pixels).format
-        grey = read_page(image, format, None, 0, max_pixels=max_pixels, render_dpi=300)
-    except SourceError as error:
-        raise SourceError(f"{printable(path_to_text(image))}: {error}") from error
-    scale = label_scale(grey.shape[1], grey.shape[0])
-    return label_page(f"{image.parent.name}-{image.stem}", ink_map(grey, scale), lines, scale)
+
+def _cells(counts: "Yield") -> Iterator[str]:
+    yield f"{counts.n_pages:,}"
+    for n_labelled, n in (
+        (counts.n_labelled_in_numbers, counts.n_in_numbers),
+        (counts.n_labelled_in_text, counts.n_in_text),
+    ):
+        yield f"{n_labelled:,} of {n:,}" if n else ""
+        yield f"{n_labelled / n:.0%}" if n else ""
+    yield f"{counts.n_pasted:,}" if counts.n_pasted else ""
+
+
+def _print_json(report: "Report", output: Path, failed: list[Path], sheets: list[Path]) -> None:
+    from pipeline.paths import path_to_text
+
+    collections = [{"collection": name, **asdict(counts)} for name, counts in report.yields.items()]
+    print_json(
+        {
+            "schema_version": SCHEMA_VERSION,
+            "folder": path_to_text(output),
+            "collections": collections,
+            "total": asdict(report.total),
+            "left_out": [path_to_text(image) for image in failed],
+            "sheets": [path_to_text(sheet) for sheet in sheets],
+        }
+    )

@@ -31,7 +31,22 @@ def common_options(command: Decorated) -> Decorated:
 
 def reading_options(command: Decorated) -> Decorated:
     """Add the settings that say how pages are read."""
-    for add in reversed((_max_pixels, _dpi, _threads, _device, _detector, _classifier, _deadline, _deaths)):
+    networks = (_device, _orienter, _detector, _classifier)
+    for add in reversed((_max_pixels, _dpi, _threads, *networks, _deadline, _deaths)):
+        command = add(command)
+    return command
+
+
+def network_options(command: Decorated) -> Decorated:
+    """Add the settings of a command that reads pages itself, one after the other."""
+    for add in reversed((_max_pixels, _dpi, _device, _orienter, _detector, _classifier)):
+        command = add(command)
+    return command
+
+
+def labelling_options(command: Decorated) -> Decorated:
+    """Add the settings of reading that matter where transcriptions are labelled: these pages lie upright."""
+    for add in reversed((_max_pixels, _device, _detector, _classifier)):
         command = add(command)
     return command
 
@@ -139,6 +154,7 @@ _threads = _setting(
     "--threads", "threads", "N", click.IntRange(0), "Pages at a time.  [default: one a core, 4 at most]"
 )
 _device = _setting("--device", "device", "NAME", str, "auto, cpu, cuda or cuda:N.  [default: auto]")
+_orienter = _setting("--orienter", "orienter", "FILE", FILE, "Other weights to tell a page's way up with.")
 _detector = _setting("--detector", "detector", "FILE", FILE, "Other weights to find digits with.")
 _classifier = _setting("--classifier", "classifier", "FILE", FILE, "Other weights to read digits with.")
 _deadline = _setting(

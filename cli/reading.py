@@ -27,6 +27,7 @@ from workers.watch import run_until_done
 class Weights:
     """The checkpoints that pages are read with, by their SHA-256."""
 
+    orienter_sha256: str
     detector_sha256: str
     classifier_sha256: str
 
@@ -131,7 +132,7 @@ class _Watch:
 
 def find_weights(settings: Settings) -> Weights:
     """Return the weights that the settings name; MissingError if they are not there."""
-    return Weights(_sha256(settings.detector), _sha256(settings.classifier))
+    return Weights(_sha256(settings.orienter), _sha256(settings.detector), _sha256(settings.classifier))
 
 
 def _sha256(file: Path) -> str:
@@ -146,11 +147,16 @@ def _sha256(file: Path) -> str:
 
 
 def _run(db: Engine, settings: Settings, weights: Weights, *, again: bool) -> int:
-    # of the settings only this one changes what is read; the others say how fast, and what is refused
-    changing = json.dumps({"render_dpi": settings.render_dpi}, sort_keys=True)
+    # of the settings only these change what is read; the others say how fast, and what is refused
+    changing = {"orienter": weights.orienter_sha256, "render_dpi": settings.render_dpi}
     with writing(db) as conn:
         return catalogue.current_run(
-            conn, weights.detector_sha256, weights.classifier_sha256, changing, new=again, now=time.time()
+            conn,
+            weights.detector_sha256,
+            weights.classifier_sha256,
+            json.dumps(changing, sort_keys=True),
+            new=again,
+            now=time.time(),
         )
 
 

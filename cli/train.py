@@ -1,21 +1,12 @@
 """`archive train`: the training of each network, on label sets that `archive labels` made."""
 
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
-from cli.options import common_options, settings_of
-
-if TYPE_CHECKING:
-    import torch
-
-    from models.checkpoint import Metadata
-    from models.train_detector import Progress
+from cli.options import common_options, network_options, settings_of
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -50,7 +41,8 @@ def train() -> None:
     """Train a network.
 
     FOLDERs are label sets from `archive labels`; SHARE is how much of the training each gives.
-    The same command runs on a CPU or a GPU.
+    The same command runs on a CPU or a GPU.  Cut short, it goes on where it was when it is given
+    again.  Beside the checkpoint stands a picture of the learning curve.
 
     \b
     Examples:
@@ -73,21 +65,60 @@ def detector(
       archive train detector labels=0.7 drawn=0.3 --minutes 30 -o detector.safetensors
       archive train detector mine --start detector.safetensors --minutes 10 -o mine.safetensors
     """
+    import numpy as np
+
+    from cli.trainings import Keeper, folder_share, metadata_of, start_from
     from models.detector import DetectorConfig, DigitDetector
     from models.reader import pick_device
-    from models.train_detector import DetectorRecipe, train_detector
+    from models.train_detector import Windows, detector_batches, detector_losses, detector_recipe
+    from models.training import Training
     from pipeline.label_sets import read_label_set
 
-    settings = settings_of(ctx)
+    device = pick_device(settings_of(ctx).device)
     network = DigitDetector(DetectorConfig())
-    _start_from(start, network, "digit-detector")
-    shares = [(read_label_set(folder), share) for folder, share in map(_folder_share, sets)]
-    metadata = _metadata("digit-detector", DetectorConfig(), sets)
-    keep = _Keeper(output, network, metadata)
-    recipe = DetectorRecipe(minutes=minutes, seed=seed)
-    train_detector(network, shares, recipe, pick_device(settings.device), keep.progress)
-    keep.save(metadata)
-    click.echo(f"{output}: {keep.n_steps} steps")
+    start_from(start, network, "digit-detector")
+    shares = [(read_label_set(folder), share) for folder, share in map(folder_share, sets)]
+    training = Training(network, detector_recipe(minutes, seed), device)
+    keeper = Keeper(output, training, metadata_of("digit-detector", DetectorConfig(), sets))
+    batches = detector_batches(shares, Windows(), np.random.default_rng([seed, training.step]))
+    keeper.run(batches, lambda net, batch: detector_losses(net, batch, device))
+    keeper.finish()
+
+
+@train.command()
+@_training_options
+@common_options
+@click.pass_context
+def orienter(
+    ctx: click.Context, sets: tuple[str, ...], output: Path, minutes: float, seed: int, start: Path | None
+) -> None:
+    """Train the network that tells which way up a page is.
+
+    It needs pages that are upright, and none of their labels.
+
+    \b
+    Examples:
+      archive train orienter labels --minutes 5 -o orienter.safetensors
+      archive train orienter mine --start orienter.safetensors --minutes 2 -o mine.safetensors
+    """
+    import numpy as np
+
+    from cli.trainings import Keeper, folder_share, metadata_of, start_from
+    from models.orienter import OrienterConfig, PageOrienter
+    from models.reader import pick_device
+    from models.train_orienter import orienter_batches, orienter_losses, orienter_recipe
+    from models.training import Training
+    from pipeline.label_sets import read_label_set
+
+    device = pick_device(settings_of(ctx).device)
+    network = PageOrienter(OrienterConfig())
+    start_from(start, network, "page-orienter")
+    shares = [(read_label_set(folder), share) for folder, share in map(folder_share, sets)]
+    training = Training(network, orienter_recipe(minutes, seed), device)
+    keeper = Keeper(output, training, metadata_of("page-orienter", OrienterConfig(), sets))
+    batches = orienter_batches(shares, np.random.default_rng([seed, training.step]))
+    keeper.run(batches, lambda net, batch: orienter_losses(net, batch, device))
+    keeper.finish()
 
 
 @train.command()
@@ -96,7 +127,6 @@ def detector(
     "--mnist", type=_FOLDER, metavar="FOLDER", help="Learn from MNIST's digits too (its four idx files)."
 )
 @click.option("--boxes", type=_FILE, metavar="FILE", help="Learn from the boxes that this detector draws.")
-@click.option("--calibrate", type=_FOLDER, metavar="FOLDER", help="Fit the confidence on this label set.")
 @common_options
 @click.pass_context
 def classifier(
@@ -108,115 +138,62 @@ def classifier(
     start: Path | None,
     mnist: Path | None,
     boxes: Path | None,
-    calibrate: Path | None,
 ) -> None:
     """Train the digit classifier on label sets, and on MNIST.
 
     \b
     Examples:
       archive train classifier labels=0.7 drawn=0.15 --mnist mnist -o classifier.safetensors
-      archive train classifier labels --boxes detector.safetensors --calibrate dev -o c.safetensors
+      archive train classifier labels --boxes detector.safetensors -o classifier.safetensors
     """
     import numpy as np
 
-    from models.calibrate import accuracy, fit_temperature
+    from cli.trainings import Keeper, folder_share, metadata_of, start_from
+    from models.calibrate import accuracy
     from models.classifier import ClassifierConfig, DigitClassifier
     from models.reader import load_detector, pick_device
-    from models.train_classifier import ClassifierRecipe, train_classifier
+    from models.train_classifier import classifier_batches, classifier_losses, classifier_recipe
+    from models.training import Training
     from models.training_crops import mnist_crops, page_crops
     from pipeline.label_sets import read_label_set
 
-    settings = settings_of(ctx)
+    device = pick_device(settings_of(ctx).device)
     network = DigitClassifier(ClassifierConfig())
-    _start_from(start, network, "digit-classifier")
-    device = pick_device(settings.device)
+    start_from(start, network, "digit-classifier")
     drawer = load_detector(boxes, "cpu").network if boxes else None
     rng = np.random.default_rng(seed)
-    crops = [(page_crops(read_label_set(f), drawer, rng), share) for f, share in map(_folder_share, sets)]
+    crops = [(page_crops(read_label_set(f), drawer, rng), share) for f, share in map(folder_share, sets)]
     if mnist:
         crops.append((mnist_crops(mnist), 0.15))
-    metadata = _metadata("digit-classifier", ClassifierConfig(), (*sets, *(["mnist"] if mnist else [])))
-    keep = _Keeper(output, network, metadata)
-    recipe = ClassifierRecipe(minutes=minutes, seed=seed)
-    train_classifier(network, crops, recipe, device, keep.progress)
+    training = Training(network, classifier_recipe(minutes, seed), device)
+    names = (*sets, *(["mnist"] if mnist else []))
+    keeper = Keeper(output, training, metadata_of("digit-classifier", ClassifierConfig(), names))
+    batches = classifier_batches(crops, np.random.default_rng([seed, training.step]))
+    keeper.run(batches, lambda net, batch: classifier_losses(net, batch, device))
     metrics: dict[str, float] = {}
-    temperature = 1.0
     if mnist:
         metrics["mnist test accuracy"] = round(accuracy(network, mnist_crops(mnist, "t10k")), 4)
-    if calibrate:
-        held_out = page_crops(read_label_set(calibrate), drawer, rng)
-        temperature = fit_temperature(network, held_out)
-        metrics["held-out accuracy, eleven classes"] = round(accuracy(network, held_out), 4)
-    keep.save(_metadata("digit-classifier", ClassifierConfig(), metadata.data, temperature, metrics))
-    click.echo(f"{output}: {keep.n_steps} steps, temperature {temperature:.2f} {metrics or ''}")
+    keeper.finish(metrics)
 
 
-class _Keeper:
-    """Says where a training stands, and keeps a checkpoint every minute, so that a cut costs little."""
+@train.command()
+@click.argument("pages", type=_FOLDER)
+@click.option("-o", "--output", type=_FILE, required=True, metavar="FILE", help="The checkpoint to write.")
+@network_options
+@common_options
+@click.pass_context
+def confidence(ctx: click.Context, pages: Path, output: Path) -> None:
+    """Fit how sure digits and numbers are to transcribed pages.
 
-    def __init__(self, file: Path, network: "torch.nn.Module", metadata: "Metadata") -> None:
-        self.file, self.network, self.metadata = file, network, metadata
-        self.n_steps, self._said, self._saved = 0, time.monotonic(), time.monotonic()
+    PAGES is a folder of ALTO 4 or PAGE XML files with their images, which no network was trained on.
+    They are read, and the classifier is written anew with a confidence that says how often it was
+    right on them.
 
-    def progress(self, at: "Progress") -> None:
-        self.n_steps = at.step
-        now = time.monotonic()
-        if now - self._said >= 10:
-            self._said = now
-            losses = " ".join(f"{loss:.3f}" for loss in at.losses)
-            click.echo(f"{at.done:4.0%}  step {at.step}  loss {losses}", err=True)
-        if now - self._saved >= 60:
-            self._saved = now
-            self.save(self.metadata)
+    \b
+    Examples:
+      archive train confidence registers/dev -o classifier.safetensors
+      archive train confidence mine --detector d.safetensors --classifier c.safetensors -o c2.safetensors
+    """
+    from cli.fitting import fit_on_pages
 
-    def save(self, metadata: "Metadata") -> None:
-        from models.checkpoint import save_checkpoint
-
-        save_checkpoint(self.file, self.network.state_dict(), metadata)
-
-
-def _folder_share(text: str) -> tuple[Path, float]:
-    from pipeline.errors import UsageError
-
-    folder, _, share = text.partition("=")
-    try:
-        return Path(folder), float(share or 1.0)
-    except ValueError as error:
-        raise UsageError(f"{text}: the share behind = is no number") from error
-
-
-def _start_from(start: Path | None, network: "torch.nn.Module", kind: str) -> None:
-    from models.checkpoint import load_checkpoint, load_weights
-
-    if start is not None:
-        weights, _ = load_checkpoint(start, kind)
-        load_weights(network, weights, start)
-
-
-def _metadata(
-    kind: str,
-    config: Any,
-    sets: tuple[str, ...] | list[str],
-    temperature: float = 1.0,
-    metrics: dict[str, float] | None = None,
-) -> "Metadata":
-    from dataclasses import asdict
-
-    from models.checkpoint import Metadata
-
-    names = [Path(text.partition("=")[0]).name for text in sets]
-    # the command without the folders of this machine
-    recipe = " ".join(Path(word).name if "/" in word else word for word in ["archive", *sys.argv[1:]])
-    return Metadata(kind, asdict(config), temperature, metrics or {}, names, recipe, _commit())
-
-
-def _commit() -> str:
-    """Return the commit of the code that trains, or nothing where it is no checkout."""
-    here = Path(__file__).resolve().parent
-    try:
-        answer = subprocess.run(
-            ["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-        )
-    except OSError:
-        return ""
-    return answer.stdout.strip() if answer.returncode == 0 else ""
+    click.echo(fit_on_pages(settings_of(ctx), pages, output))

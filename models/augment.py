@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from models.scale import DIGIT_PX
 from pipeline.labels import LabelledPage
 
 Boxes = npt.NDArray[np.float32]  # (N, 4), xyxy
@@ -23,7 +24,9 @@ def sample_window(
         x, y = page.digits[rng.integers(len(page.digits))].box.centre
     else:
         x, y = rng.uniform(0, width), rng.uniform(0, height)
-    zoom = math.exp(rng.uniform(math.log(0.6), math.log(1.5)))
+    usual = page.digit_px
+    zoom = math.exp(rng.uniform(math.log(0.65), math.log(1.5)))
+    zoom *= 1.0 if usual is None else min(max(DIGIT_PX / usual, 0.4), 2.5)
     stretch = math.exp(rng.uniform(-0.12, 0.12))
     turn, slant = math.radians(rng.normal(0, 1.5)), rng.normal(0, 0.12)
     # ink pixels → window pixels: slant, then turn, then zoom
@@ -57,11 +60,8 @@ def change_ink(ink: npt.NDArray[np.uint8], rng: np.random.Generator) -> npt.NDAr
 
 def _moved(page: LabelledPage, matrix: npt.NDArray[np.float64], slant: float, size_px: int) -> Boxes:
     """Return the boxes after the change whose centres fall into the window."""
-    if not page.digits:
-        return np.zeros((0, 4), np.float32)
-    box = np.array([(d.box.x0, d.box.y0, d.box.x1, d.box.y1) for d in page.digits])
-    centre = np.column_stack([box[:, 0] + box[:, 2], box[:, 1] + box[:, 3]]) / 2
-    size = np.column_stack([box[:, 2] - box[:, 0], box[:, 3] - box[:, 1]])
+    box = page.boxes
+    centre, size = (box[:, :2] + box[:, 2:]) / 2, box[:, 2:] - box[:, :2]
     centre = centre @ matrix[:, :2].T + matrix[:, 2]
     # a slant of s moves top and bottom apart by s · height; the strokes there are narrower than the box
     size[:, 0] += 0.5 * abs(slant) * size[:, 1]

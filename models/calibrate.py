@@ -1,23 +1,85 @@
-"""Calibration: the temperature at which a classifier's confidence says how often it is right.
+"""Calibration: what makes confidence say how often a digit, or a number, is right.
 
 Temperature scaling: Guo, Pleiss, Sun, Weinberger 2017, "On Calibration of Modern Neural Networks".
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 
 from models.classifier import DigitClassifier
 from models.training_crops import MARGIN_PX, TrainingCrops
+from pipeline.confidence import Confidence, digit_features, fit_logistic, number_features
 
 _BATCH = 256
 
 
-def fit_temperature(network: DigitClassifier, held_out: TrainingCrops) -> float:
-    """Return the temperature with the least cross-entropy on crops that the network never learned from."""
-    logits, classes = predict(network, held_out), torch.from_numpy(held_out.classes)
-    choices = torch.logspace(-1, 1, 81)  # 0.1 to 10 in steps of 6 %
-    losses = torch.stack([F.cross_entropy(logits / choice, classes) for choice in choices])
-    return float(choices[int(losses.argmin())])
+@dataclass(frozen=True, eq=False, slots=True)
+class Outcomes:
+    """What the networks said about the N digits they found on a page, and what is true of them.
+
+    `chances` float64 (N, 11) are the classifier's, `scores` (N,) the detector's; `digits` int64 (N,) were
+    read, `classes` int64 (N,) stand there (10: none).  `numbers` are M arrays of positions among the
+    digits, `numbers_right` bool (M,).
+    """
+
+    chances: npt.NDArray[np.float64]
+    scores: npt.NDArray[np.float64]
+    digits: npt.NDArray[np.int64]
+    classes: npt.NDArray[np.int64]
+    numbers: tuple[npt.NDArray[np.int64], ...]
+    numbers_right: npt.NDArray[np.bool_]
+
+    @property
+    def right(self) -> npt.NDArray[np.bool_]:
+        """Whether each digit is right, bool (N,)."""
+        return np.asarray(self.digits == self.classes)
+
+
+def fit_temperature(pages: Sequence[Outcomes]) -> float:
+    """Return the temperature with the least cross-entropy on what was found on pages."""
+    chances = np.concatenate([page.chances for page in pages])
+    classes = np.concatenate([page.classes for page in pages])
+    choices = np.logspace(-1, 1, 81)  # 0.1 to 10 in steps of 6 %
+    losses = [float(-np.log(warmed(chances, t)[np.arange(len(classes)), classes]).mean()) for t in choices]
+    return float(choices[int(np.argmin(losses))])
+
+
+def warmed(chances: npt.NDArray[np.float64], temperature: float) -> npt.NDArray[np.float64]:
+    """Return class probabilities (N, 11) as they are at another temperature."""
+    logits = np.log(chances.clip(1e-12)) / temperature
+    raised = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(raised / raised.sum(axis=1, keepdims=True), np.float64)
+
+
+def fit_confidence(pages: Sequence[Outcomes]) -> Confidence:
+    """Return the confidence that fits what was found on pages."""
+    features = [digit_features(page.chances, page.scores) for page in pages]
+    digit = fit_logistic(np.concatenate(features), np.concatenate([page.right for page in pages]))
+    so_far = Confidence(digit)
+    numbers = [number_features(_of_members(so_far, page)) for page in pages]
+    right = np.concatenate([page.numbers_right for page in pages])
+    return Confidence(digit, fit_logistic(np.concatenate(numbers), right))
+
+
+def cross_fitted(
+    pages: Sequence[Outcomes],
+) -> tuple[list[npt.NDArray[np.float64]], list[npt.NDArray[np.float64]]]:
+    """Return the confidence in each page's digits and numbers, fitted on all other pages."""
+    digits, numbers = [], []
+    for k, page in enumerate(pages):
+        confidence = fit_confidence([*pages[:k], *pages[k + 1 :]])
+        digits.append(confidence.of_digits(page.chances, page.scores))
+        numbers.append(confidence.of_numbers(_of_members(confidence, page)))
+    return digits, numbers
+
+
+def _of_members(confidence: Confidence, page: Outcomes) -> list[npt.NDArray[np.float64]]:
+    digits = confidence.of_digits(page.chances, page.scores)
+    return [digits[members] for members in page.numbers]
 
 
 def accuracy(network: DigitClassifier, crops: TrainingCrops) -> float:

@@ -24,9 +24,10 @@ FORMAT_VERSION = 1
 class Metadata:
     """What a checkpoint says about itself beside its weights."""
 
-    kind: str  # "digit-detector" or "digit-classifier"
+    kind: str  # "page-orienter", "digit-detector" or "digit-classifier"
     config: dict[str, Any]
     temperature: float = 1.0
+    confidence: dict[str, list[float]] = field(default_factory=dict)  # of a classifier, with its detector
     metrics: dict[str, Any] = field(default_factory=dict)
     data: list[str] = field(default_factory=list)
     recipe: str = ""
@@ -45,9 +46,7 @@ def save_checkpoint(file: Path, weights: dict[str, torch.Tensor], metadata: Meta
 def load_checkpoint(file: Path, kind: str) -> tuple[dict[str, torch.Tensor], Metadata]:
     """Return the weights and metadata of a checkpoint of this kind; MissingError says what is wrong."""
     if not file.exists():
-        raise MissingError(
-            f"{file}: there are no weights here; give others with --{kind.removeprefix('digit-')}"
-        )
+        raise MissingError(f"{file}: there are no weights here; give others with --{kind.rpartition('-')[2]}")
     try:
         with safe_open(file, framework="pt") as opened:
             written = (opened.metadata() or {}).get("archive")

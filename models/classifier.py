@@ -5,38 +5,41 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.detector import conv
+from models.detector import Block, conv
 
-REJECT = 10  # the class of a crop that shows no digit
-N_CLASSES = 11
+N_CLASSES = 11  # ten digits, and REJECT for a crop that shows none
 
 
 @dataclass(frozen=True, slots=True)
 class ClassifierConfig:
     """Plain numbers that make a classifier."""
 
-    channels: tuple[int, int, int] = (32, 64, 128)  # at 40, 20 and 10 pixels
+    channels: tuple[int, int, int, int] = (24, 40, 80, 128)  # at 40, 20, 10 and 5 pixels
     hidden: int = 128
     dropout: float = 0.2
 
 
 class DigitClassifier(nn.Module):
-    """Crops (N, 1, S, S), float 0 to 1, ink is 1 → logits (N, 11): digits 0 to 9, then reject."""
+    """Crops (N, 1, S, S), float 0 to 1, ink is 1 → logits (N, 11): digits 0 to 9, then reject.
+
+    Residual blocks at three resolutions (He and others 2016, "Deep Residual Learning").
+    """
 
     def __init__(self, config: ClassifierConfig) -> None:
         super().__init__()
-        a, b, c = config.channels
-        self.fine = nn.Sequential(conv(1, a), conv(a, a), nn.MaxPool2d(2))
-        self.middle = nn.Sequential(conv(a, b), conv(b, b), nn.MaxPool2d(2))
-        self.coarse = nn.Sequential(conv(b, c), conv(c, c), nn.MaxPool2d(2))
-        self.hidden = nn.Linear(c * 5 * 5, config.hidden)
+        a, b, c, d = config.channels
+        self.fine = conv(1, a)
+        self.at20 = nn.Sequential(conv(a, b, stride=2), Block(b))
+        self.at10 = nn.Sequential(conv(b, c, stride=2), Block(c))
+        self.at5 = nn.Sequential(conv(c, d, stride=2), Block(d))
+        self.hidden = nn.Linear(d * 5 * 5, config.hidden)
         self.dropout = nn.Dropout(config.dropout)
         self.classes = nn.Linear(config.hidden, N_CLASSES)
 
     def forward(self, crops: Tensor) -> Tensor:
         """(N, 1, 40, 40) → (N, 11)."""
-        x = self.coarse(self.middle(self.fine(crops))).flatten(1)  # (N, c·5·5)
-        logits: Tensor = self.classes(self.dropout(F.relu(self.hidden(x))))
+        x = self.at5(self.at10(self.at20(self.fine(crops)))).flatten(1)  # (N, d·5·5)
+        logits: Tensor = self.classes(self.dropout(F.relu(self.hidden(self.dropout(x)))))
         return logits
 
 

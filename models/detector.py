@@ -2,18 +2,23 @@
 
 Each digit is a peak in a centre map at half the ink map's resolution, with its width, height and
 sub-pixel offset at the peak (Zhou, Wang, Krähenbühl 2019, "Objects as Points"); features come from
-a pyramid with a top-down path (Lin and others 2017, "Feature Pyramid Networks").  Fully
-convolutional: any size of ink map whose sides are multiples of 16.
+a pyramid with a top-down path (Lin and others 2017, "Feature Pyramid Networks").  All its work is done at
+a quarter of the ink map's resolution or less; the last layer gives four cells of the centre map at each
+place (Shi and others 2016, "sub-pixel convolution").  Fully convolutional: any size of ink map whose
+sides are multiples of 16.
 """
 
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 STRIDE = 2  # ink map pixels per cell of the centre map
 MULTIPLE = 16  # the sides of what goes in
+_N_MAPS = 5  # heat, log w, log h, dx, dy
 _SIZE_UNIT = 16.0  # sizes are learned as log(size / 16 ink map pixels)
 
 
@@ -21,8 +26,8 @@ _SIZE_UNIT = 16.0  # sizes are learned as log(size / 16 ink map pixels)
 class DetectorConfig:
     """Plain numbers that make a detector."""
 
-    channels: tuple[int, int, int, int] = (24, 48, 96, 128)  # at strides 2, 4, 8, 16
-    head: int = 32  # channels of the last layer before the maps
+    channels: tuple[int, int, int, int] = (16, 40, 80, 128)  # at strides 2, 4, 8, 16
+    head: int = 40  # channels of the last layer before the maps
     blocks: int = 1  # residual blocks at strides 4, 8 and 16
 
 
@@ -51,31 +56,27 @@ class DigitDetector(nn.Module):
     def __init__(self, config: DetectorConfig) -> None:
         super().__init__()
         c2, c4, c8, c16 = config.channels
-        self.stem = nn.Sequential(conv(1, c2, stride=2), conv(c2, c2))
+        self.stem = conv(1, c2, stride=2)
         self.down4 = nn.Sequential(conv(c2, c4, stride=2), *(Block(c4) for _ in range(config.blocks)))
         self.down8 = nn.Sequential(conv(c4, c8, stride=2), *(Block(c8) for _ in range(config.blocks)))
         self.down16 = nn.Sequential(conv(c8, c16, stride=2), *(Block(c16) for _ in range(config.blocks)))
         self.side16 = conv(c16, c8, size=1)
         self.side8 = conv(c8, c4, size=1)
-        self.side4 = conv(c4, c2, size=1)
         self.fuse8 = conv(c8, c8)
         self.fuse4 = conv(c4, c4)
-        self.head = conv(c2, config.head)
-        self.maps = nn.Conv2d(config.head, 5, 1)
+        self.head = conv(c4, config.head)
+        self.maps = nn.Conv2d(config.head, _N_MAPS * 4, 1)
         assert self.maps.bias is not None
-        nn.init.constant_(self.maps.bias[:1], -4.0)  # digits are rare: begin with low heat
+        nn.init.constant_(self.maps.bias[:4], -4.0)  # digits are rare: begin with low heat
 
     def forward(self, ink: Tensor) -> Tensor:
         """(N, 1, H, W) → (N, 5, H/2, W/2)."""
-        x2 = self.stem(ink)
-        x4 = self.down4(x2)
+        x4 = self.down4(self.stem(ink))
         x8 = self.down8(x4)
         x16 = self.down16(x8)
         x8 = self.fuse8(x8 + _double(self.side16(x16)))
         x4 = self.fuse4(x4 + _double(self.side8(x8)))
-        x2 = self.head(x2 + _double(self.side4(x4)))
-        out: Tensor = self.maps(x2)
-        return out
+        return F.pixel_shuffle(self.maps(self.head(x4)), 2)
 
 
 def _double(x: Tensor) -> Tensor:
@@ -100,9 +101,9 @@ def detector_loss(maps: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor,
     return heat, boxes
 
 
-def encode_size(size_px: Tensor) -> Tensor:
+def encode_size(size_px: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Return sizes in ink map pixels as the network learns them."""
-    return torch.log(size_px / _SIZE_UNIT)
+    return np.asarray(np.log(size_px / _SIZE_UNIT), np.float32)
 
 
 def decode_maps(maps: Tensor, threshold: float) -> Tensor:

@@ -1,7 +1,7 @@
 """The networks as the rest of the house knows them: uint8 arrays in, detections and readings out."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,22 +12,49 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from models.checkpoint import Metadata, file_sha256, load_checkpoint, load_weights
-from models.classifier import REJECT, ClassifierConfig, DigitClassifier
+from models.classifier import ClassifierConfig, DigitClassifier
 from models.detector import DetectorConfig, DigitDetector
-from models.scale import estimate_scale
+from models.orienter import OrienterConfig, PageOrienter, orienting_windows
+from models.scale import Look, look_at, settle_scale
 from models.tiles import detect_boxes
+from pipeline.confidence import REJECT, Confidence
 from pipeline.errors import MissingError
 from pipeline.ink import ink_map
-from pipeline.page import Box, Detection, PageDetections, Reading
+from pipeline.numbers import group_numbers
+from pipeline.page import Box, Detection, Number, PageDetections, Reading
 
 # peaks below this can't be accepted; the classifier decides about the doubtful ones above it
 SCORE_BAR = 0.30
 # a crop counts as a digit where score × (1 − P(reject)) reaches this: either alone is worse
 ACCEPT_BAR = 0.30
+_SURE_BAR = 0.40  # for boxes that say how large digits are
+_TURN_BAR = 0.6  # a page is turned only where the orienter is this sure
 _BATCH = 256
 _RUNNERS_UP = 2
 
 Network = TypeVar("Network", bound=nn.Module)
+
+
+@dataclass(frozen=True, slots=True)
+class Orienter:
+    """The loaded orienter; `sha256` names its checkpoint."""
+
+    network: PageOrienter
+    device: torch.device
+    sha256: str
+
+    def turned(self, look: Look) -> int:
+        """Return by how many degrees clockwise a page must be turned to be upright, by a look at it.
+
+        That is 0, 90, 180 or 270; 0 where the page doesn't say it clearly.
+        """
+        windows = orienting_windows(look)
+        batch = torch.from_numpy(windows)[:, None].to(self.device).float() / 255
+        with torch.inference_mode():
+            logits = self.network(batch.contiguous(memory_format=torch.channels_last)).float()
+            chances = torch.softmax(torch.log_softmax(logits, dim=1).mean(dim=0), dim=0).cpu().numpy()
+        best = int(chances.argmax())
+        return best * 90 if chances[best] >= _TURN_BAR else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +65,14 @@ class Detector:
     device: torch.device
     sha256: str
 
-    def detect(self, grey: npt.NDArray[np.uint8]) -> PageDetections:
-        """Return the digits of a page, uint8 (H, W), best first; boxes in page pixels."""
-        scale = estimate_scale(grey)
+    def detect(self, grey: npt.NDArray[np.uint8], look: Look | None = None) -> PageDetections:
+        """Return the digits of an upright page, uint8 (H, W), best first; boxes in page pixels.
+
+        `look` is a look at the page, where there was one already.
+        """
+        scale = settle_scale(grey, (look or look_at(grey)).scale, lambda ink: self.boxes(ink, _SURE_BAR))
         ink = ink_map(grey, scale)
-        found = detect_boxes(self.network, ink, SCORE_BAR, self.device)
+        found = self.boxes(ink, SCORE_BAR)
         # what the ink map was really multiplied by, which rounding to whole pixels changed a little
         factors = np.array([ink.shape[1] / grey.shape[1], ink.shape[0] / grey.shape[0]] * 2)
         limits = np.array([grey.shape[1], grey.shape[0]] * 2, np.float64)
@@ -54,6 +84,10 @@ class Detector:
         )
         return PageDetections(detections, scale)
 
+    def boxes(self, ink: npt.NDArray[np.uint8], threshold: float) -> npt.NDArray[np.float32]:
+        """Return the boxes of digits on an ink map, uint8 (h, w), as `detect_boxes` does."""
+        return detect_boxes(self.network, ink, threshold, self.device)
+
 
 @dataclass(frozen=True, slots=True)
 class Classifier:
@@ -61,6 +95,7 @@ class Classifier:
 
     network: DigitClassifier
     temperature: float
+    confidence: Confidence
     device: torch.device
     sha256: str
 
@@ -71,7 +106,20 @@ class Classifier:
         as a digit.
         """
         probabilities = self.probabilities(crops)
-        return [_reading(row, score) for row, score in zip(probabilities, scores, strict=True)]
+        sure = self.confidence.of_digits(probabilities.astype(np.float64), np.array(scores, np.float64))
+        return [
+            _reading(row, score, float(of_digit))
+            for row, score, of_digit in zip(probabilities, scores, sure, strict=True)
+        ]
+
+    def numbers(self, found: PageDetections, readings: Sequence[Reading]) -> tuple[Number, ...]:
+        """Return the numbers of a page in reading order, with the confidence that each is right."""
+        numbers = group_numbers(found.detections, readings, found.turned)
+        digits = [np.array([readings[member].confidence for member in number.members]) for number in numbers]
+        sure = self.confidence.of_numbers(digits)
+        return tuple(
+            replace(number, confidence=float(one)) for number, one in zip(numbers, sure, strict=True)
+        )
 
     def probabilities(self, crops: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Return calibrated class probabilities, float32 (N, 11): digits 0 to 9, then reject."""
@@ -94,6 +142,16 @@ def load_detector(file: Path, device: str = "auto") -> Detector:
     return Detector(network, place, file_sha256(file))
 
 
+def load_orienter(file: Path, device: str = "auto") -> Orienter:
+    """Return the orienter of a checkpoint; MissingError if it or the device is not there."""
+    weights, metadata = load_checkpoint(file, "page-orienter")
+    network = _built(lambda config: PageOrienter(OrienterConfig(**config)), metadata, file)
+    load_weights(network, weights, file)
+    place = pick_device(device)
+    _ready(network, place)
+    return Orienter(network, place, file_sha256(file))
+
+
 def load_classifier(file: Path, device: str = "auto") -> Classifier:
     """Return the classifier of a checkpoint; MissingError if it or the device is not there."""
     weights, metadata = load_checkpoint(file, "digit-classifier")
@@ -101,7 +159,8 @@ def load_classifier(file: Path, device: str = "auto") -> Classifier:
     load_weights(network, weights, file)
     place = pick_device(device)
     _ready(network, place)
-    return Classifier(network, metadata.temperature, place, file_sha256(file))
+    confidence = Confidence(**{kind: tuple(weights) for kind, weights in metadata.confidence.items()})
+    return Classifier(network, metadata.temperature, confidence, place, file_sha256(file))
 
 
 def pick_device(name: str) -> torch.device:
@@ -116,14 +175,14 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def _reading(row: npt.NDArray[np.float32], score: float) -> Reading:
+def _reading(row: npt.NDArray[np.float32], score: float, of_digit: float) -> Reading:
     order = np.argsort(-row, kind="stable")
     accepted = score * (1 - row[REJECT]) >= ACCEPT_BAR
     best = int(next(i for i in order if i != REJECT)) if accepted else REJECT
     rest = [int(i) for i in order if i != best][:_RUNNERS_UP]
     return Reading(
         digit=None if best == REJECT else best,
-        confidence=float(row[best]),
+        confidence=float(row[REJECT]) if best == REJECT else of_digit,
         runners_up=tuple((None if i == REJECT else i, float(row[i])) for i in rest),
     )
 

@@ -9,8 +9,8 @@ from torchvision.ops import nms
 
 from models.detector import MULTIPLE, DigitDetector, decode_maps
 
-_CORE_PX = 1024  # detections count in the tile whose core holds their centre
-_HALO_PX = 64  # seen round the core: more than a digit is high
+_CORE_PX = 1536  # at most; detections count in the tile whose core holds their centre
+_HALO_PX = 48  # seen round the core: more than a digit is high
 _MAX_BOXES = 20_000  # a page full of figures has 3,000; more is a network that sees them everywhere
 _OVERLAP = 0.5  # of two boxes that share more than this (IoU) the weaker goes
 
@@ -48,10 +48,11 @@ def detect_boxes(
 
 def _cores(ink: npt.NDArray[np.uint8]) -> Iterator[tuple[int, int, int, int]]:
     """Yield (x, y, width, height) of each core that has ink, row by row."""
-    height, width = ink.shape
-    for y in range(0, height, _CORE_PX):
-        for x in range(0, width, _CORE_PX):
-            core = ink[y : y + _CORE_PX, x : x + _CORE_PX]
+    # as many as needed, all about as large: a narrow last one would be mostly halo
+    down, across = (max(1, -(-side // -(-side // _CORE_PX))) for side in ink.shape)
+    for y in range(0, ink.shape[0], down):
+        for x in range(0, ink.shape[1], across):
+            core = ink[y : y + down, x : x + across]
             if np.count_nonzero(core > 64) >= 8:
                 yield x, y, core.shape[1], core.shape[0]
 

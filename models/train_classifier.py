@@ -1,69 +1,36 @@
 """Training of the digit classifier on crops."""
 
 import math
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from models.classifier import REJECT, DigitClassifier, classifier_loss
-from models.train_detector import Progress, schedule
+from models.classifier import classifier_loss
+from models.training import Losses, Recipe
 from models.training_crops import TrainingCrops
+from pipeline.confidence import REJECT
 from pipeline.crops import CROP_SIZE_PX
 
+Batch = tuple[Tensor, Tensor]  # wide crops uint8 (N, 64, 64), classes int64 (N,)
 
-@dataclass(frozen=True, slots=True)
-class ClassifierRecipe:
-    """Plain numbers of a training of the classifier."""
-
-    minutes: float = 15.0
-    batch: int = 256
-    learning_rate: float = 2e-3
-    weight_decay: float = 1e-2
-    rejects: float = 0.25  # share of rejects in a batch: more of them cost digits
-    seed: int = 0
+_BATCH = 256
+_REJECTS = 0.25  # share of rejects in a batch: more of them cost digits
 
 
-def train_classifier(
-    network: DigitClassifier,
-    sets: list[tuple[TrainingCrops, float]],
-    recipe: ClassifierRecipe,
-    device: torch.device,
-    on_progress: Callable[[Progress], None],
-) -> None:
-    """Train the network in place until the recipe's minutes are over.
+def classifier_recipe(minutes: float, seed: int) -> Recipe:
+    """Return the recipe that the shipped classifier was trained by."""
+    return Recipe(minutes, learning_rate=2e-3, weight_decay=1e-2, seed=seed)
 
-    `sets` are collections of crops, each with the share of a batch's digits it gives; every class is
-    drawn equally often.
-    """
-    torch.manual_seed(recipe.seed)
-    rng = np.random.default_rng(recipe.seed)
-    network.to(device).to(memory_format=torch.channels_last).train()
-    optimizer = torch.optim.AdamW(
-        network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
-    )
-    began, running = time.monotonic(), 0.0
-    for step, (crops, classes) in enumerate(_batches(sets, recipe, rng), start=1):
-        done = (time.monotonic() - began) / (recipe.minutes * 60)
-        if done >= 1:
-            break
-        for group in optimizer.param_groups:
-            group["lr"] = recipe.learning_rate * schedule(done)
-        seen = change_crops(crops.to(device))
-        with torch.autocast(device.type, torch.bfloat16):
-            logits = network(seen.contiguous(memory_format=torch.channels_last))
-        loss = classifier_loss(logits, classes.to(device))
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        keep = min(0.98, 1 - 1 / step)
-        running = keep * running + (1 - keep) * float(loss.detach())
-        on_progress(Progress(done, step, (running,)))
-    network.eval()
+
+def classifier_losses(network: nn.Module, batch: Batch, device: torch.device) -> Losses:
+    """Return the losses of the network on a batch."""
+    crops, classes = batch
+    seen = change_crops(crops.to(device))
+    logits = network(seen.contiguous(memory_format=torch.channels_last))
+    return {"classes": classifier_loss(logits, classes.to(device))}
 
 
 def change_crops(wide: Tensor) -> Tensor:
@@ -91,16 +58,19 @@ def change_crops(wide: Tensor) -> Tensor:
     return (seen * strength + grain).clamp(0, 1)
 
 
-def _batches(
-    sets: list[tuple[TrainingCrops, float]], recipe: ClassifierRecipe, rng: np.random.Generator
-) -> Iterator[tuple[Tensor, Tensor]]:
+def classifier_batches(sets: list[tuple[TrainingCrops, float]], rng: np.random.Generator) -> Iterator[Batch]:
+    """Yield batches without end.
+
+    `sets` are collections of crops, each with the share of a batch's digits it gives; every class is
+    drawn equally often.
+    """
     rows = [[np.flatnonzero(part.classes == c) for c in range(REJECT + 1)] for part, _ in sets]
     share = np.array([share for _, share in sets])
     with_rejects = [k for k in range(len(sets)) if len(rows[k][REJECT])]
     while True:
         crops, classes = [], []
-        for _ in range(recipe.batch):
-            c = REJECT if with_rejects and rng.random() < recipe.rejects else int(rng.integers(10))
+        for _ in range(_BATCH):
+            c = REJECT if with_rejects and rng.random() < _REJECTS else int(rng.integers(10))
             able = np.array([share[k] if len(rows[k][c]) else 0.0 for k in range(len(sets))])
             k = int(rng.choice(len(sets), p=able / able.sum()))
             crops.append(sets[k][0].crops[rng.choice(rows[k][c])])

@@ -1,6 +1,5 @@
 """The crops that teach the classifier: digits and rejects of labelled pages, and MNIST's digits."""
 
-import gzip
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +10,11 @@ import numpy.typing as npt
 import torch
 from torchvision.ops import box_iou
 
-from models.classifier import REJECT
 from models.detector import DigitDetector
 from models.tiles import detect_boxes
+from pipeline.confidence import REJECT
 from pipeline.crops import CROP_CONTEXT, CROP_SIZE_PX, cut_boxes
-from pipeline.errors import MissingError
+from pipeline.hands import read_mnist
 from pipeline.labels import LabelledPage
 from pipeline.page import Box
 
@@ -57,8 +56,7 @@ def page_crops(
 
 def mnist_crops(folder: Path, part: str = "train") -> TrainingCrops:
     """Return the digits of MNIST as crops; `part` is "train" (60,000) or "t10k" (10,000)."""
-    images = _idx(folder / f"{part}-images-idx3-ubyte.gz", 16).reshape(-1, 28, 28)
-    digits = _idx(folder / f"{part}-labels-idx1-ubyte.gz", 8).astype(np.int64)
+    images, digits = read_mnist(folder, part)
     side = round(28 * CROP_SIZE_PX / CROP_CONTEXT / _MNIST_DIGIT_PX)
     crops = np.zeros((len(images), _SIDE_PX, _SIDE_PX), np.uint8)
     for crop, image in zip(crops, images, strict=True):
@@ -70,13 +68,6 @@ def mnist_crops(folder: Path, part: str = "train") -> TrainingCrops:
         top, left = (min(max(v, 0), _SIDE_PX - side) for v in (top, left))
         crop[top : top + side, left : left + side] = grown
     return TrainingCrops(crops, digits)
-
-
-def _idx(file: Path, header: int) -> npt.NDArray[np.uint8]:
-    if not file.exists():
-        raise MissingError(f"{file}: is missing; --mnist takes the folder of MNIST's four idx files")
-    with gzip.open(file) as opened:
-        return np.frombuffer(opened.read(), np.uint8, offset=header)
 
 
 def _parts_without_digits(page: LabelledPage, rng: np.random.Generator) -> list[Box]:

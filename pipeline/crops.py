@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from pipeline.ink import ink_map
 from pipeline.page import Box, PageDetections
+from pipeline.turning import turn_box, turn_page
 
 CROP_SIZE_PX = 40
 # a crop shows this many times the longer side of its box: the neighbours help to read it
@@ -22,14 +23,15 @@ Crops = npt.NDArray[np.uint8]
 def cut_crops(grey: npt.NDArray[np.uint8], found: PageDetections) -> Crops:
     """Return the crop of every detection, uint8 (N, 40, 40), 0 paper to 255 ink.
 
-    `grey` is the page, uint8 (H, W).  Crops are cut from its ink map at the scale that the page was
-    read at, so that the same page always gives the same crops.
+    `grey` is the page, uint8 (H, W).  Crops are cut from its ink map, turned and at the scale that the
+    page was read at, so that the same page always gives the same crops.
     """
     if not found.detections:
         return np.zeros((0, CROP_SIZE_PX, CROP_SIZE_PX), np.uint8)
-    boxes = [d.box for d in found.detections]
+    height, width = grey.shape
+    boxes = [turn_box(d.box, found.turned, width, height) for d in found.detections]
     scaled = [Box(*(v * found.scale for v in (b.x0, b.y0, b.x1, b.y1))) for b in boxes]
-    return cut_boxes(ink_map(grey, found.scale), scaled)
+    return cut_boxes(ink_map(turn_page(grey, found.turned), found.scale), scaled)
 
 
 def cut_boxes(ink: npt.NDArray[np.uint8], boxes: Sequence[Box], margin_px: int = 0) -> Crops:

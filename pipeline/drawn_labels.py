@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 
-from pipeline.drawn import DrawnPage, draw_page, draw_strip
+from pipeline.drawn import DrawnNumber, DrawnPage, draw_page, draw_strip
 from pipeline.ink import ink_map
-from pipeline.labels import LabelledDigit, LabelledPage
+from pipeline.labels import LabelledDigit, LabelledLine, LabelledPage
 from pipeline.page import Box
 
 # the median height of digits in labelled pages of registers lies between these, in ink map pixels
@@ -31,7 +31,16 @@ def label_drawn(name: str, drawn: DrawnPage, digit_px: float) -> LabelledPage:
     scale = digit_px / float(np.median(heights)) if heights else 1.0
     ink = ink_map(grey, scale)
     digits = tuple(LabelledDigit(_scaled(digit.box, scale), digit.digit) for digit in drawn.digits)
-    return LabelledPage(name, ink, np.full(ink.shape, 2, np.uint8), digits, len(digits))
+    lines = tuple(_line(number, digits, scale) for number in drawn.numbers)
+    known = np.full(ink.shape, 2, np.uint8)
+    return LabelledPage(name, ink, known, digits, len(digits), collection="drawn", lines=lines)
+
+
+def _line(number: DrawnNumber, digits: tuple[LabelledDigit, ...], scale: float) -> LabelledLine:
+    box = _scaled(number.box, scale)
+    corners = [(box.x0, box.y0), (box.x1, box.y0), (box.x1, box.y1), (box.x0, box.y1)]
+    polygon = np.round(corners).astype(np.int32)
+    return LabelledLine(number.text, "number", polygon, tuple(digits[i] for i in number.members))
 
 
 def _scaled(box: Box, scale: float) -> Box:

@@ -13,6 +13,7 @@ from pipeline.labels import LabelledDigit, LabelledPage
 from pipeline.page import Box
 
 INDEX = "labels.jsonl"
+_KEPT = ("n_written", "n_in_text", "n_labelled_in_text", "n_pasted", "collection")
 
 
 def write_label_set(folder: Path, pages: Iterable[LabelledPage]) -> Iterator[LabelledPage]:
@@ -30,17 +31,21 @@ def write_label_set(folder: Path, pages: Iterable[LabelledPage]) -> Iterator[Lab
                 if not cv2.imwrite(str(folder / f"{name}{part}.png"), picture):
                     raise OutputError(f"{folder / name}{part}.png: can't be written")
             digits = [[d.digit, d.box.x0, d.box.y0, d.box.x1, d.box.y1] for d in page.digits]
-            row = {"name": name, "n_number_digits": page.n_number_digits, "digits": digits}
+            row = {"name": name, **{key: getattr(page, key) for key in _KEPT}, "digits": digits}
             index.write(json.dumps(row) + "\n")
             yield page
 
 
 def read_label_set(folder: Path) -> list[LabelledPage]:
     """Return the pages of a label set; SourceError says what is missing."""
+    return list(each_page(folder))
+
+
+def each_page(folder: Path) -> Iterator[LabelledPage]:
+    """Yield the pages of a label set one by one, since each takes megabytes; SourceError as they come."""
     file = folder / INDEX
     if not file.exists():
         raise SourceError(f"{folder}: is no label set ({INDEX} is missing); make one with `archive labels`")
-    pages = []
     for row in map(json.loads, file.read_text(encoding="utf-8").splitlines()):
         name = row["name"]
         ink, known = (
@@ -48,10 +53,11 @@ def read_label_set(folder: Path) -> list[LabelledPage]:
         )
         if ink is None or known is None:
             raise SourceError(f"{folder / name}.png: is missing or damaged; make the label set again")
-        digits = tuple(LabelledDigit(Box(*box), digit) for digit, *box in row["digits"])
-        pages.append(
-            LabelledPage(
-                name, np.asarray(ink, np.uint8), np.asarray(known, np.uint8), digits, row["n_number_digits"]
-            )
+        yield LabelledPage(
+            name,
+            np.asarray(ink, np.uint8),
+            np.asarray(known, np.uint8),
+            tuple(LabelledDigit(Box(*box), digit) for digit, *box in row["digits"]),
+            # sets of an older version say less
+            **{key: row[key] for key in _KEPT if key in row},
         )
-    return pages

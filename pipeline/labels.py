@@ -1,26 +1,28 @@
 """Labelled boxes from transcriptions: where the parts of ink of a number line match its digits.
 
 Registers come with line polygons and text, not with a box for each digit.  In a line that is all
-number the ink is cut into parts (connected components at several thresholds, rules taken out, wide
-parts cut at their valleys); where as many parts as digits are found, each part is a labelled box.
-Lines without a digit are known to hold none; all other lines teach nothing and are left out.
+number the ink is cut into parts; where as many parts as digits are found, each part is a labelled box.
+Where trained networks are at hand, all lines are aligned with what those see, so that digits inside running
+text get their boxes too.  Lines without a digit are known to hold none; where digits found no box
+nothing is known.
 """
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.alignment import Candidates, align_line
+from pipeline.line_parts import cut_line, without_rules
 from pipeline.page import Box
 from pipeline.transcriptions import Line
 
-# the ink level from which a pixel belongs to a part; touching digits come apart at the higher ones
-_LEVELS = (70, 110, 160)
 # the digits of a register page this wide are about 21 pixels high, 13 to 38
 LABEL_WIDTH_PX = 1800
+_SAME = 0.5  # intersection over union from which two boxes are of one digit
 
 Ink = npt.NDArray[np.uint8]
 
@@ -34,19 +36,57 @@ class LabelledDigit:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
+class LabelledLine:
+    """A line of a page and its labels, for people to judge them.
+
+    `kind` is "number" (all number), "text" or "pasted"; `polygon` int32 (P, 2) is in pixels of the ink map.
+    `digits` has an entry for each digit of the text, None where it found no box.
+    """
+
+    text: str
+    kind: str
+    polygon: npt.NDArray[np.int32]
+    digits: tuple[LabelledDigit | None, ...]
+
+    @property
+    def labelled(self) -> tuple[LabelledDigit, ...]:
+        """The digits that found a box."""
+        return tuple(digit for digit in self.digits if digit is not None)
+
+
+@dataclass(frozen=True, eq=False)
 class LabelledPage:
     """What a transcription teaches about a page, in pixels of its ink map.
 
     `ink` is uint8 (h, w).  `known` is uint8 (h, w): 0 where nothing is known (lines whose digits
     found no box), 1 outside all lines (most likely no digit), 2 where it is known whether there is a
-    digit: lines with labels and lines without digits.
+    digit.  `n_written` counts the digits of the transcription, `n_in_text` those of them that stand on lines
+    that are not all number, and `n_labelled_in_text` how many of these have a box; `n_pasted` of the
+    digits are of other hands.  `collection` is the folder the page came from.  A label set keeps no
+    `lines`.
     """
 
     name: str
     ink: Ink
     known: npt.NDArray[np.uint8]
     digits: tuple[LabelledDigit, ...]
-    n_number_digits: int
+    n_written: int
+    n_in_text: int = 0
+    n_labelled_in_text: int = 0
+    n_pasted: int = 0
+    collection: str = ""
+    lines: tuple[LabelledLine, ...] = ()
+
+    @cached_property
+    def boxes(self) -> npt.NDArray[np.float64]:
+        """The boxes of the digits, float64 (N, 4), xyxy."""
+        rows = [(d.box.x0, d.box.y0, d.box.x1, d.box.y1) for d in self.digits]
+        return np.array(rows, np.float64).reshape(-1, 4)
+
+    @cached_property
+    def digit_px(self) -> float | None:
+        """The median height of the digits in ink map pixels; None where there are fewer than 8."""
+        return float(np.median(self.boxes[:, 3] - self.boxes[:, 1])) if len(self.digits) >= 8 else None
 
 
 def label_scale(width: int, height: int) -> float:
@@ -55,141 +95,107 @@ def label_scale(width: int, height: int) -> float:
     return LABEL_WIDTH_PX * n_pages_wide / width
 
 
-def label_page(name: str, ink: Ink, lines: Sequence[Line], scale: float) -> LabelledPage:
+def lines_with_digits(size: tuple[int, int], lines: Sequence[Line], scale: float) -> npt.NDArray[np.uint8]:
+    """Return where digits are written: uint8 of the ink map's size (h, w), 1 on lines that have a digit."""
+    mask = np.zeros(size, np.uint8)
+    for line in lines:
+        if line.digits:
+            cv2.fillPoly(mask, [_scaled(line, scale)], (1,))
+    return mask
+
+
+def label_page(
+    name: str,
+    ink: Ink,
+    lines: Sequence[Line],
+    scale: float,
+    found: Candidates | None = None,
+    collection: str = "",
+) -> LabelledPage:
     """Return the labelled boxes of a page from its transcription.
 
-    `ink` is the page's ink map at `scale`, uint8 (h, w); the lines are in page pixels.
+    `ink` is the page's ink map at `scale`, uint8 (h, w); the lines are in page pixels.  `found` is what
+    trained networks see on the ink map: with it digits inside running text are labelled too.
     """
     known = np.ones(ink.shape, np.uint8)
-    written = _without_rules(ink)
-    digits: list[LabelledDigit] = []
-    taught: list[Line] = []
+    written = without_rules(ink)
+    labelled: list[LabelledLine] = []
+    doubtful: list[npt.NDArray[np.int32]] = []
     for line in lines:
-        found: list[LabelledDigit] = []
-        if line.is_number:
-            found = label_line(written, line, scale)
-        if found or not (line.digits or line.is_unread):
-            taught.append(line)
+        polygon = _scaled(line, scale)
+        boxes = _boxes(line, polygon, written, found)
+        digits = (
+            None if box is None else LabelledDigit(box, int(digit))
+            for box, digit in zip(boxes, line.digits, strict=True)
+        )
+        kind = "number" if line.is_number else "text"
+        labelled.append(LabelledLine(line.text.strip(), kind, polygon, tuple(digits)))
+        if line.is_unread:
+            doubtful.append(polygon)
         else:
-            cv2.fillPoly(known, [_scaled(line, scale)], (0,))
-        digits += found
-    for line in taught:
-        # a pixel that an unlabelled line claims too stays unknown
-        mask = np.zeros(ink.shape, np.uint8)
-        cv2.fillPoly(mask, [_scaled(line, scale)], (1,))
-        known[(mask == 1) & (known == 1)] = 2
-    n_number_digits = sum(len(line.digits) for line in lines if line.is_number)
-    return LabelledPage(name, ink, known, tuple(digits), n_number_digits)
+            cv2.fillPoly(known, [polygon], (2,))
+            doubtful += _gaps(polygon, boxes)
+    for polygon in doubtful:
+        # what an unlabelled line or stretch claims stays unknown, whoever else claims it
+        cv2.fillPoly(known, [polygon], (0,))
+    every = tuple(digit for line in labelled for digit in line.labelled)
+    for digit in every:
+        x0, y0, x1, y1 = (int(v) for v in (digit.box.x0, digit.box.y0, digit.box.x1, digit.box.y1))
+        known[max(y0, 0) : y1 + 1, max(x0, 0) : x1 + 1] = 2
+    in_text = [line for line in labelled if line.kind == "text"]
+    return LabelledPage(
+        name,
+        ink,
+        known,
+        every,
+        n_written=sum(len(line.digits) for line in labelled),
+        n_in_text=sum(len(line.digits) for line in in_text),
+        n_labelled_in_text=sum(len(line.labelled) for line in in_text),
+        collection=collection,
+        lines=tuple(labelled),
+    )
 
 
-def label_line(written: Ink, line: Line, scale: float) -> list[LabelledDigit]:
-    """Return the boxes of a number line's digits, or none where ink and digits don't match.
+def _boxes(
+    line: Line, polygon: npt.NDArray[np.int32], written: Ink, found: Candidates | None
+) -> Sequence[Box | None]:
+    """Return the box of each digit of a line, None where it found none."""
+    n_digits = len(line.digits)
+    by_ink = cut_line(written, polygon, n_digits) if line.is_number else []
+    if found is None:
+        return by_ink or [None] * n_digits
+    boxes = align_line(line, polygon.astype(np.float64), found)
+    if by_ink and all(
+        box is None or overlap(box, part) > _SAME for box, part in zip(boxes, by_ink, strict=True)
+    ):
+        return by_ink  # the same digits, cut more closely
+    return by_ink if by_ink and None in boxes else boxes
 
-    `written` is the ink map without rules.  Of the levels that give as many parts as digits, the one
-    with the most even heights wins.
-    """
-    digits = line.digits
-    polygon = _scaled(line, scale)
+
+def _gaps(polygon: npt.NDArray[np.int32], boxes: Sequence[Box | None]) -> list[npt.NDArray[np.int32]]:
+    """Return where digits of a line were missed: all of it, or rectangles between those that were found."""
+    if boxes and not any(boxes):
+        return [polygon]
     x, y, width, height = cv2.boundingRect(polygon)
-    x0, y0 = max(x, 0), max(y, 0)
-    patch = written[y0 : y + height, x0 : x + width]
-    if patch.size == 0:
-        return []
-    inside = np.zeros(patch.shape, np.uint8)
-    cv2.fillPoly(inside, [polygon - (x0, y0)], (255,))
-    near = np.asarray(cv2.dilate(inside, np.ones((5, 5), np.uint8)))
-    patch = np.where(near > 0, patch, 0).astype(np.uint8)
-    best: tuple[float, list[Box]] | None = None
-    for level in _LEVELS:
-        parts = _parts(patch, level)
-        boxes = _match(patch, parts, len(digits))
-        if boxes is None:
+    gaps, left, open_gap = [], float(x), False
+    for box in [*boxes, Box(x + width, y, x + width, y + height)]:
+        if box is None:
+            open_gap = True
             continue
-        heights = np.array([box.height for box in boxes])
-        unevenness = float(heights.std() / heights.mean())
-        if best is None or unevenness < best[0]:
-            best = (unevenness, boxes)
-    if best is None or best[0] > 0.45:
-        return []
-    moved = [Box(b.x0 + x0, b.y0 + y0, b.x1 + x0, b.y1 + y0) for b in best[1]]
-    return [LabelledDigit(box, int(digit)) for box, digit in zip(moved, digits, strict=True)]
+        if open_gap:
+            corners = [(left, y), (box.x0, y), (box.x0, y + height), (left, y + height)]
+            gaps.append(np.round(corners).astype(np.int32))
+        left, open_gap = box.x1, False
+    return gaps
+
+
+def overlap(a: Box, b: Box) -> float:
+    """Return the intersection over union of two boxes."""
+    width = min(a.x1, b.x1) - max(a.x0, b.x0)
+    height = min(a.y1, b.y1) - max(a.y0, b.y0)
+    shared = max(width, 0.0) * max(height, 0.0)
+    return shared / max(a.width * a.height + b.width * b.height - shared, 1e-9)
 
 
 def _scaled(line: Line, scale: float) -> npt.NDArray[np.int32]:
     return np.round(line.polygon * scale).astype(np.int32)
-
-
-def _without_rules(ink: Ink) -> Ink:
-    """Take long straight rules out of an ink map: what survives an opening by a long thin bar."""
-    mask = (ink > 60).astype(np.uint8)
-    upright = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((61, 1), np.uint8))
-    level = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((1, 61), np.uint8))
-    rules = cv2.dilate(cv2.bitwise_or(upright, level), np.ones((3, 3), np.uint8))
-    return np.where(rules > 0, 0, ink).astype(np.uint8)
-
-
-def _parts(patch: Ink, level: int) -> list[Box]:
-    """Return the parts of ink above a level, specks left out and stacked pieces joined, left to right."""
-    mask = (patch > level).astype(np.uint8)
-    n, _, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
-    boxes = [
-        Box(float(x), float(y), float(x + w), float(y + h)) for x, y, w, h, area in stats[1:n] if area >= 12
-    ]
-    if not boxes:
-        return []
-    tall = float(np.median(sorted((box.height for box in boxes), reverse=True)[:3]))
-    joined: list[Box] = []
-    for box in sorted(boxes, key=lambda box: box.x0):
-        if joined and _stacked(joined[-1], box):
-            joined[-1] = _union(joined[-1], box)
-        else:
-            joined.append(box)
-    return [box for box in joined if box.height >= 0.45 * tall]
-
-
-def _stacked(a: Box, b: Box) -> bool:
-    """Whether two pieces stand over one another, as the bar of a 5 does over its bow."""
-    shared = min(a.x1, b.x1) - max(a.x0, b.x0)
-    return shared > 0.6 * min(a.width, b.width)
-
-
-def _union(a: Box, b: Box) -> Box:
-    return Box(min(a.x0, b.x0), min(a.y0, b.y0), max(a.x1, b.x1), max(a.y1, b.y1))
-
-
-def _match(patch: Ink, parts: list[Box], n_digits: int) -> list[Box] | None:
-    """Return n boxes from the parts of a line: as they are, or with the widest cut; else None."""
-    if not parts or len(parts) > n_digits or n_digits > 3 * len(parts):
-        return None
-    cuts = [1] * len(parts)
-    for _ in range(n_digits - len(parts)):
-        widest = max(range(len(parts)), key=lambda i: parts[i].width / cuts[i])
-        cuts[widest] += 1
-    boxes: list[Box] = []
-    for part, n in zip(parts, cuts, strict=True):
-        pieces = [part] if n == 1 else _cut(patch, part, n)
-        if n > 1 and part.width / n < 0.3 * part.height:
-            return None  # too narrow to be n digits: the ink doesn't match
-        boxes += pieces
-    usable = all(6 <= box.height <= 80 and box.width <= 1.8 * box.height for box in boxes)
-    return boxes if usable else None
-
-
-def _cut(patch: Ink, part: Box, n: int) -> list[Box]:
-    """Cut a wide part into n pieces at the columns with the least ink near the even cuts."""
-    x0, y0, x1, y1 = (int(v) for v in (part.x0, part.y0, part.x1, part.y1))
-    columns = patch[y0:y1, x0:x1].sum(axis=0, dtype=np.float64)
-    columns = np.convolve(columns, [0.25, 0.5, 0.25], mode="same")
-    step = (x1 - x0) / n
-    edges = [0]
-    for k in range(1, n):
-        low, high = int(step * (k - 0.3)), int(step * (k + 0.3)) + 1
-        edges.append(low + int(np.argmin(columns[low:high])))
-    edges.append(x1 - x0)
-    pieces = []
-    for left, right in itertools.pairwise(edges):
-        rows = np.flatnonzero((patch[y0:y1, x0 + left : x0 + right] > _LEVELS[0]).any(axis=1))
-        if len(rows) == 0:
-            return [part]
-        pieces.append(Box(float(x0 + left), float(y0 + rows[0]), float(x0 + right), float(y0 + rows[-1] + 1)))
-    return pieces

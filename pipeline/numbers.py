@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.page import Box, Detection, Number, Reading
+from pipeline.turning import turn_box
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -28,10 +29,13 @@ LINE_APART = 0.5  # numbers further off their line's middle than this begin the 
 _NEAR_TIE = 1e-9  # so that rounding decides nothing when a page is moved or scaled
 
 
-def group_numbers(detections: Sequence[Detection], readings: Sequence[Reading]) -> tuple[Number, ...]:
+def group_numbers(
+    detections: Sequence[Detection], readings: Sequence[Reading], turned: int = 0
+) -> tuple[Number, ...]:
     """Return the numbers of a page in reading order: line by line from the top, each from the left.
 
-    `readings` are those of `detections`, position by position.  Every accepted reading is in
+    `readings` are those of `detections`, position by position; `turned` says by how many degrees
+    clockwise the page is to be turned to be upright.  Every accepted reading is in
     exactly one number, but for the worse of two boxes round the same digit, which is in none.
     The order of the detections does not matter.  Raises ValueError where the lengths differ.
     """
@@ -40,7 +44,9 @@ def group_numbers(detections: Sequence[Detection], readings: Sequence[Reading]) 
     accepted = [i for i, reading in enumerate(readings) if reading.digit is not None]
     if not accepted:
         return ()
-    boxes = np.array([_xyxy(detections[i].box) for i in accepted], dtype=np.float64)  # (n, 4)
+    # turned round the page's corner, whose place does not matter here
+    upright = [turn_box(detections[i].box, turned, 0, 0) for i in accepted]
+    boxes = np.array([_xyxy(box) for box in upright], dtype=np.float64)  # (n, 4)
     trust = np.array([(readings[i].confidence, detections[i].score) for i in accepted], dtype=np.float64)
     digits = np.array([readings[i].digit for i in accepted])
     # an order of our own, so that the order they came in does not show
@@ -52,7 +58,8 @@ def group_numbers(detections: Sequence[Detection], readings: Sequence[Reading]) 
     numbers = []
     for line, chain in _in_lines(boxes, chains):
         members = tuple(int(positions[i]) for i in chain)
-        numbers.append(_number(line, members, boxes[chain], readings))
+        around = np.array([_xyxy(detections[i].box) for i in members], dtype=np.float64)
+        numbers.append(_number(line, members, around, readings))
     return tuple(numbers)
 
 

@@ -29,6 +29,9 @@ class Settings(BaseSettings):
 
     database_url: str = Field("sqlite:///archive.db", description="where the ledger and the numbers are")
     files_url: str = Field("", description="where crops are kept; empty: beside the database")
+    orienter: Path = Field(
+        WEIGHTS / "page_orienter.safetensors", description="weights that say which way up a page is"
+    )
     detector: Path = Field(WEIGHTS / "digit_detector.safetensors", description="the detector's weights")
     classifier: Path = Field(
         WEIGHTS / "digit_classifier.safetensors", description="weights of the classifier"

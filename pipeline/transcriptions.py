@@ -4,6 +4,7 @@ import re
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -68,6 +69,19 @@ def read_lines(file: Path) -> list[Line]:
     read = _alto_line if kind == "alto" else _page_line
     lines = (read(element) for element in root.iter() if _local(element.tag) == "TextLine")
     return [line for line in lines if len(line.polygon) >= 3]
+
+
+def inside_polygon(
+    polygon: npt.NDArray[np.floating[Any]], points: npt.NDArray[np.float64]
+) -> npt.NDArray[np.bool_]:
+    """Return which points (N, 2) lie in a polygon (P, 2), by the even-odd rule."""
+    x, y = points[:, 0], points[:, 1]
+    inside = np.zeros(len(points), bool)
+    corners = polygon.astype(np.float64)
+    for (px, py), (qx, qy) in zip(np.roll(corners, 1, axis=0), corners, strict=True):
+        if py != qy:
+            inside ^= ((qy > y) != (py > y)) & (x < (px - qx) * (y - qy) / (py - qy) + qx)
+    return inside
 
 
 def _alto_line(element: ET.Element) -> Line:

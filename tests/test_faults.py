@@ -210,16 +210,16 @@ def _save_networks(settings: Settings) -> None:
     torch.manual_seed(0)
     detector = DigitDetector(DetectorConfig(channels=(8, 8, 8, 8), head=8)).eval()
     with torch.no_grad():  # sees digits here and there, and none where there is no ink
-        detector.maps.weight.data[0] *= 24
-        detector.maps.bias.data[0] -= detector(torch.zeros(1, 1, 64, 64))[0, 0].max() + 0.9
+        detector.maps.weight.data[:4] *= 24
+        detector.maps.bias.data[:4] -= detector(torch.zeros(1, 1, 64, 64))[0, 0].max() + 0.9
     settings.detector.parent.mkdir(exist_ok=True)
     save_checkpoint(
         settings.detector,
         detector.state_dict(),
         Metadata("digit-detector", {"channels": [8, 8, 8, 8], "head": 8, "blocks": 1}),
     )
-    small = {"channels": [8, 8, 8], "hidden": 8, "dropout": 0.0}
-    classifier = DigitClassifier(ClassifierConfig(channels=(8, 8, 8), hidden=8, dropout=0.0))
+    small = {"channels": [8, 8, 8, 8], "hidden": 8, "dropout": 0.0}
+    classifier = DigitClassifier(ClassifierConfig(channels=(8, 8, 8, 8), hidden=8, dropout=0.0))
     save_checkpoint(settings.classifier, classifier.state_dict(), Metadata("digit-classifier", small))
 
 
@@ -415,8 +415,8 @@ def test_a_page_of_another_networks_run_says_so(yard: Callable[..., Yard]) -> No
     old = file_sha256(place.settings.classifier)
     torch.manual_seed(9)
     place.settings.classifier.unlink()
-    small = {"channels": [8, 8, 8], "hidden": 8, "dropout": 0.0}
-    classifier = DigitClassifier(ClassifierConfig(channels=(8, 8, 8), hidden=8, dropout=0.0))
+    small = {"channels": [8, 8, 8, 8], "hidden": 8, "dropout": 0.0}
+    classifier = DigitClassifier(ClassifierConfig(channels=(8, 8, 8, 8), hidden=8, dropout=0.0))
     save_checkpoint(place.settings.classifier, classifier.state_dict(), Metadata("digit-classifier", small))
     place.start()
     place.finish()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from hypothesis import given, settings
@@ -14,13 +15,18 @@ from safetensors.torch import save_file
 from models.checkpoint import Metadata, load_checkpoint, load_weights, save_checkpoint
 from models.classifier import ClassifierConfig, DigitClassifier, classifier_loss
 from models.detector import DetectorConfig, DigitDetector, decode_maps, detector_loss
-from models.reader import load_classifier, load_detector
-from models.scale import estimate_scale
+from models.orienter import OrienterConfig, PageOrienter, orienter_loss
+from models.reader import load_classifier, load_detector, load_orienter
+from models.scale import DIGIT_PX, look_at, settle_scale
 from models.tiles import detect_boxes
 from models.train_detector import draw_target
+from models.whole import find_digits
 from pipeline.drawn import draw_page
 from pipeline.errors import MissingError
+from pipeline.settings import WEIGHTS
+from pipeline.turning import turn_box, turn_page
 
+ORIENTER = WEIGHTS / "page_orienter.safetensors"
 SMALL = DetectorConfig(channels=(8, 8, 16, 16), head=8)
 
 
@@ -94,7 +100,7 @@ def test_what_is_not_known_teaches_nothing() -> None:
 
 def test_the_classifier_learns_one_batch() -> None:
     torch.manual_seed(0)
-    network = DigitClassifier(ClassifierConfig(channels=(8, 8, 16), hidden=32, dropout=0))
+    network = DigitClassifier(ClassifierConfig(channels=(8, 8, 16, 16), hidden=32, dropout=0))
     crops, classes = torch.rand(11, 1, 40, 40), torch.arange(11)
     optimizer = torch.optim.AdamW(network.parameters(), 5e-3)
     for _ in range(60):
@@ -232,10 +238,70 @@ def test_a_page_is_brought_to_one_scale_whatever_its_size() -> None:
     grey = draw_page(3, "ledger").pixels.mean(axis=2).astype(np.uint8)
     for size in (0.5, 0.7, 1.4, 2.0):
         other = np.asarray(cv2.resize(grey, None, fx=size, fy=size, interpolation=cv2.INTER_AREA), np.uint8)
-        assert estimate_scale(other) * size == pytest.approx(estimate_scale(grey), rel=0.2)
+        assert look_at(other).scale * size == pytest.approx(look_at(grey).scale, rel=0.2)
 
 
 def test_the_ink_map_of_any_page_is_bounded() -> None:
     specks = np.full((3000, 4000), 255, np.uint8)
     specks[::40, ::40] = 0
-    assert estimate_scale(specks) ** 2 * specks.size <= 16_000_001
+    assert look_at(specks).scale ** 2 * specks.size <= 16_000_001
+
+
+@pytest.mark.parametrize("guess", [0.45, 0.8, 1.0, 1.3, 2.0])
+def test_the_scale_is_settled_by_the_height_of_the_digits_that_are_found(guess: float) -> None:
+    page = draw_page(3, "ledger")
+    grey = page.pixels.mean(axis=2).astype(np.uint8)
+
+    def parts_of_ink(ink: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """A detector that is blind to what has another size than it knows."""
+        mask = (ink > 110).astype(np.uint8)
+        n, _, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+        x, y, width, height, _ = stats[1:n].T
+        seen = (height > 0.6 * DIGIT_PX) & (height < 1.6 * DIGIT_PX) & (width < height) & (width > 3)
+        boxes = np.column_stack([x, y, x + width, y + height, np.ones(n - 1)])
+        return boxes[seen].astype(np.float32)
+
+    ideal = DIGIT_PX / float(np.median([digit.box.height for digit in page.digits]))
+    assert settle_scale(grey, guess * ideal, parts_of_ink) == pytest.approx(ideal, rel=0.2)
+
+
+def test_a_page_without_digits_keeps_the_scale_of_its_ink() -> None:
+    none = np.zeros((0, 5), np.float32)
+    assert settle_scale(np.full((300, 200), 230, np.uint8), 0.7, lambda ink: none) == 0.7
+
+
+def test_a_page_that_lies_on_its_side_is_read_as_the_upright_one(tmp_path: Path) -> None:
+    orienter, detector = load_orienter(ORIENTER, "cpu"), load_detector(saved_detector(tmp_path), "cpu")
+    grey = draw_page(3, "ledger").pixels.mean(axis=2).astype(np.uint8)
+    height, width = grey.shape
+    upright = find_digits(grey, orienter, detector)
+    assert upright.turned == 0
+    for degrees in (90, 180, 270):
+        lying = turn_page(grey, (360 - degrees) % 360)
+        found = find_digits(lying, orienter, detector)
+        assert found.turned == degrees
+        assert len(found.detections) == len(upright.detections) > 0
+        for one, other in zip(found.detections, upright.detections, strict=True):
+            back = turn_box(one.box, degrees, lying.shape[1], lying.shape[0])
+            assert (back.x0, back.y0) == pytest.approx((other.box.x0, other.box.y0), abs=0.01)
+            assert 0 <= back.x0 < back.x1 <= width
+            assert 0 <= back.y0 < back.y1 <= height
+
+
+def test_the_orienter_learns_one_batch() -> None:
+    torch.manual_seed(0)
+    network = PageOrienter(OrienterConfig(channels=(4, 8, 8, 16)))
+    windows, turns = torch.rand(4, 1, 256, 256), torch.arange(4)
+    optimizer = torch.optim.AdamW(network.parameters(), 1e-2)
+    for _ in range(60):
+        loss = orienter_loss(network(windows), turns)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert network(windows).argmax(1).tolist() == [0, 1, 2, 3]
+
+
+def test_a_blank_page_is_not_turned() -> None:
+    orienter = load_orienter(ORIENTER, "cpu")
+    assert orienter.turned(look_at(np.full((300, 200), 230, np.uint8))) == 0
+    assert orienter.turned(look_at(np.full((1, 1), 0, np.uint8))) == 0

@@ -46,8 +46,8 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
         device="cpu",
     )
     torch.manual_seed(0)
-    network = DigitClassifier(ClassifierConfig(channels=(8, 8, 8), hidden=8, dropout=0.0))
-    small = {"channels": [8, 8, 8], "hidden": 8, "dropout": 0.0}
+    network = DigitClassifier(ClassifierConfig(channels=(8, 8, 8, 8), hidden=8, dropout=0.0))
+    small = {"channels": [8, 8, 8, 8], "hidden": 8, "dropout": 0.0}
     save_checkpoint(settings.classifier, network.state_dict(), Metadata("digit-classifier", small))
     db = open_database(settings.database_url)
     (tmp_path / "share").mkdir()

@@ -2,16 +2,17 @@
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from models.calibrate import fit_temperature, predict
 from models.checkpoint import load_checkpoint
-from models.classifier import ClassifierConfig, DigitClassifier
-from models.reader import load_classifier, load_detector
-from models.training_crops import TrainingCrops, page_crops
+from models.reader import load_classifier, load_detector, load_orienter
+from models.training import Recipe, Training
+from models.training_crops import page_crops
 from pipeline.label_sets import read_label_set
 
 
@@ -35,15 +36,61 @@ def test_both_networks_train_and_load(drawn: Path) -> None:
     _, metadata = load_checkpoint(drawn / "d.safetensors", "digit-detector")
     assert metadata.data == ["drawn"]
     assert "train detector drawn=0.5" in metadata.recipe
+    assert (drawn / "d.png").stat().st_size > 1000  # the learning curve
     done = archive(
-        *("train", "classifier", "drawn", "--boxes", "d.safetensors", "--calibrate", "drawn"),
+        *("train", "classifier", "drawn", "--boxes", "d.safetensors"),
         *("--minutes", "0.05", "-o", "c.safetensors"),
         cwd=drawn,
     )
     assert done.returncode == 0, done.stderr
-    assert load_classifier(drawn / "c.safetensors", "cpu").temperature > 0
-    _, metadata = load_checkpoint(drawn / "c.safetensors", "digit-classifier")
-    assert "held-out accuracy, eleven classes" in metadata.metrics
+    assert load_classifier(drawn / "c.safetensors", "cpu").temperature == 1.0
+    done = archive("train", "orienter", "drawn", "--minutes", "0.05", "-o", "o.safetensors", cwd=drawn)
+    assert done.returncode == 0, done.stderr
+    assert load_orienter(drawn / "o.safetensors", "cpu").sha256
+
+
+def test_a_training_that_is_killed_goes_on_where_it_was(drawn: Path) -> None:
+    words = [sys.executable, "-c", "from cli.main import main; main()", *("train", "orienter", "drawn")]
+    words += ["--minutes", "0.2", "-o", "k.safetensors"]
+    process = subprocess.Popen(words, cwd=drawn, stderr=subprocess.PIPE, text=True)
+    state = drawn / "k.safetensors.state"
+    while not state.exists():
+        assert process.poll() is None
+        time.sleep(0.1)
+    process.kill()
+    process.communicate()
+    assert not (drawn / "k.safetensors").exists()
+    done = archive("train", "orienter", "drawn", "--minutes", "0.3", "-o", "k.safetensors", cwd=drawn)
+    assert done.returncode == 2
+    assert "is of another training" in done.stderr
+    done = archive(*words[3:], cwd=drawn)
+    assert done.returncode == 0, done.stderr
+    assert "goes on at" in done.stderr
+    assert load_orienter(drawn / "k.safetensors", "cpu").sha256
+    assert not state.exists()
+
+
+def test_what_is_kept_is_an_average_and_the_same_after_a_pause(tmp_path: Path) -> None:
+    def training() -> Training:
+        torch.manual_seed(0)
+        return Training(torch.nn.Linear(3, 1), Recipe(1.0, 0.01, 0.0, seed=0), torch.device("cpu"))
+
+    def losses(network: torch.nn.Module, batch: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"square": (network(batch) ** 2).mean()}
+
+    batches = [torch.randn(4, 3, generator=torch.Generator().manual_seed(k)) for k in range(8)]
+    whole, first, second = training(), training(), training()
+    for batch in batches:
+        whole.take_step(batch, losses, torch.float32, done=0.1)
+    for batch in batches[:5]:
+        first.take_step(batch, losses, torch.float32, done=0.1)
+    first.save_state(tmp_path / "state", "a recipe")
+    assert second.load_state(tmp_path / "state") == "a recipe"
+    for batch in batches[5:]:
+        second.take_step(batch, losses, torch.float32, done=0.1)
+    for name, value in whole.average.items():
+        assert torch.equal(value, second.average[name])
+        assert not torch.equal(value, whole.network.state_dict()[name])
 
 
 def test_a_training_goes_on_from_a_checkpoint_of_its_kind_only(drawn: Path) -> None:
@@ -69,13 +116,3 @@ def test_training_crops_hold_every_digit_and_rejects(drawn: Path) -> None:
     for digit in range(10):
         expected = sum(label.digit == digit for page in pages for label in page.digits)
         assert int((crops.classes == digit).sum()) == expected
-
-
-def test_the_temperature_of_right_but_timid_logits_sharpens_them() -> None:
-    network = DigitClassifier(ClassifierConfig())
-    rng = np.random.default_rng(0)
-    crops = rng.integers(0, 255, (64, 64, 64), dtype=np.uint8)
-    # what the network itself says, so that it is always right, however unsure
-    network.eval()
-    said = predict(network, TrainingCrops(crops, np.zeros(64, np.int64))).argmax(1).numpy()
-    assert fit_temperature(network, TrainingCrops(crops, said)) < 0.2

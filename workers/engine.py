@@ -96,6 +96,7 @@ class Embedded:
 
         Raises MissingError where the weights can't be loaded: before any page is in hand.
         """
+        self.bench.networks.orienter()
         self.bench.networks.detector()
         self.bench.networks.classifier()
         now = time.time()

@@ -7,7 +7,7 @@ from pipeline.errors import SourceError
 from pipeline.settings import Settings
 
 if TYPE_CHECKING:
-    from models.reader import Classifier, Detector
+    from models.reader import Classifier, Detector, Orienter
 
 
 class Networks:
@@ -16,8 +16,19 @@ class Networks:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._lock = threading.Lock()
+        self._orienter: Orienter | None = None
         self._detector: Detector | None = None
         self._classifier: Classifier | None = None
+
+    def orienter(self, sha256: str | None = None) -> "Orienter":
+        """Return the orienter; as `detector`."""
+        with self._lock:
+            if self._orienter is None:
+                from models.reader import load_orienter
+
+                self._orienter = load_orienter(self._settings.orienter, self._settings.device)
+            _must_match("orienter", self._orienter.sha256, sha256)
+            return self._orienter
 
     def detector(self, sha256: str | None = None) -> "Detector":
         """Return the detector, which must have the hash that the page's run names.

@@ -21,7 +21,6 @@ from pipeline.catalogue import PageSource
 from pipeline.crops import cut_crops, pack_crops, unpack_crops
 from pipeline.errors import SourceError, SourceGoneError, StorageError
 from pipeline.ledger import Claim
-from pipeline.numbers import group_numbers
 from pipeline.page import PageDetections
 from pipeline.settings import Settings
 from pipeline.sources import read_page
@@ -59,10 +58,13 @@ def detect(bench: Bench, claim: Claim) -> bool:
 
     Raises SourceError where the page can't be read, MissingError without weights, StorageError.
     """
+    from models.whole import find_digits  # torch takes seconds to import
+
+    orienter = bench.networks.orienter(json.loads(claim.settings).get("orienter"))
     detector = bench.networks.detector(claim.detector_sha256)
     with _page(bench, claim) as grey:
         height, width = grey.shape
-        found = detector.detect(grey)
+        found = find_digits(grey, orienter, detector)
         crops = pack_crops(cut_crops(grey, found)) if found.detections else None
     # the token in its name: a late worker's blob can never take the place of the one that counts
     blob = f"{CROPS}{claim.ledger_id}-{claim.token}.npz" if crops is not None else None
@@ -96,7 +98,7 @@ def classify(bench: Bench, claim: Claim) -> bool:
     crops = _crops(bench, claim, found)
     with bench.in_hand.clock(claim):
         readings = classifier.read(crops, [detection.score for detection in found.detections])
-        numbers = group_numbers(found.detections, readings)
+        numbers = classifier.numbers(found, readings)
     ours = ledger.finish_classify(bench.db, claim, readings, numbers, now=time.time())
     if ours:
         _delete(bench, claim.blob)

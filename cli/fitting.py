@@ -1,0 +1,55 @@
+"""`archive train confidence`: pages are read, and the classifier is told how often it was right."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from cli.truths import read_truths
+from models.calibrate import Outcomes, cross_fitted, fit_confidence, fit_temperature, warmed
+from models.checkpoint import load_checkpoint, save_checkpoint
+from models.evaluation import evaluate_page, outcomes_of
+from models.reader import load_classifier, load_detector, load_orienter
+from models.whole import Chain
+from pipeline.errors import SourceError
+from pipeline.reliability import reliability
+from pipeline.settings import Settings
+from pipeline.transcriptions import find_transcribed, read_lines
+
+
+def fit_on_pages(settings: Settings, folder: Path, output: Path) -> str:
+    """Write the settings' classifier with a confidence fitted to transcribed pages, and say what it is worth.
+
+    Raises SourceError where the folder has none that can be read.
+    """
+    chain = Chain(
+        load_orienter(settings.orienter, settings.device),
+        load_detector(settings.detector, settings.device),
+        load_classifier(settings.classifier, settings.device),
+    )
+
+    def read(image: Path, grey: npt.NDArray[np.uint8], transcription: Path) -> Outcomes:
+        return outcomes_of(evaluate_page(chain, grey, read_lines(transcription)))
+
+    found = [page for page in read_truths(find_transcribed(folder), settings, read) if page is not None]
+    if not found:
+        raise SourceError(f"{folder}: no transcription (.xml) with its page image beside it")
+    temperature = fit_temperature(found)
+    pages = [replace(page, chances=warmed(page.chances, temperature)) for page in found]
+    fitted = fit_confidence(pages)
+    weights, metadata = load_checkpoint(settings.classifier, "digit-classifier")
+    metadata = replace(
+        metadata,
+        temperature=metadata.temperature * temperature,
+        confidence={"digit": list(fitted.digit), "number": list(fitted.number)},
+    )
+    save_checkpoint(output, weights, metadata)
+    digits, numbers = cross_fitted(pages)
+    of_digits = reliability(np.concatenate(digits), np.concatenate([page.right for page in pages]))
+    of_numbers = reliability(np.concatenate(numbers), np.concatenate([page.numbers_right for page in pages]))
+    return "\n".join(
+        f"{name:8} {worth.n:6,}  confidence 0.95 or more: {worth.kept:.1%}, right {worth.right_of_kept:.1%}"
+        f"  calibration error {worth.ece:.3f}"
+        for name, worth in (("digits", of_digits), ("numbers", of_numbers))
+    )

@@ -1,0 +1,74 @@
+"""Transcribed pages as labelled pages, by their ink alone or with what the networks see on them."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cli.terminal import say
+from pipeline.alignment import Candidates
+from pipeline.errors import SourceError
+from pipeline.ink import ink_map
+from pipeline.labels import Ink, LabelledPage, label_page, label_scale, lines_with_digits
+from pipeline.paths import path_to_text, printable
+from pipeline.settings import Settings
+from pipeline.sources import probe, read_page
+from pipeline.transcriptions import find_transcribed, read_lines
+
+# an ink map, and where on it digits are written → what the networks see there
+Look = Callable[[Ink, Ink], Candidates]
+
+
+@dataclass(slots=True)
+class Transcribed:
+    """Page images with their transcriptions; those that can't be read go on `failed` and are named.
+
+    Without a `look` of networks only lines that are all number are labelled.
+    """
+
+    pairs: Sequence[tuple[Path, Path]]
+    max_pixels: int
+    look: Look | None
+    failed: list[Path] = field(default_factory=list)
+
+    def pages(self) -> Iterator[LabelledPage]:
+        """Yield the pages with their labels."""
+        for image, transcription in self.pairs:
+            try:
+                page = self._label(image, transcription)
+            except SourceError as error:
+                say(str(error))
+                self.failed.append(image)
+            else:
+                yield page
+
+    def _label(self, image: Path, transcription: Path) -> LabelledPage:
+        lines = read_lines(transcription)
+        try:
+            format = probe(image, max_pixels=self.max_pixels).format
+            grey = read_page(image, format, None, 0, max_pixels=self.max_pixels, render_dpi=300)
+        except SourceError as error:
+            raise SourceError(f"{printable(path_to_text(image))}: {error}") from error
+        scale = label_scale(grey.shape[1], grey.shape[0])
+        ink = ink_map(grey, scale)
+        collection = printable(path_to_text(image.parent.resolve().name)) or "pages"
+        name = f"{collection}-{printable(path_to_text(image.stem))}"
+        found = self.look(ink, lines_with_digits(ink.shape, lines, scale)) if self.look else None
+        return label_page(name, ink, lines, scale, found, collection)
+
+
+def find_pages(paths: Sequence[Path], settings: Settings, *, ink_only: bool) -> Transcribed:
+    """Return the transcribed pages under some paths; SourceError where there are none, MissingError."""
+    pairs = [pair for path in paths for pair in find_transcribed(path)]
+    if not pairs:
+        where = printable(path_to_text(paths[0]))
+        raise SourceError(f"{where}: no transcription (.xml) with its page image beside it")
+    return Transcribed(pairs, settings.max_pixels, None if ink_only else _networks(settings))
+
+
+def _networks(settings: Settings) -> Look:
+    from models.candidates import find_candidates  # torch takes seconds to import
+    from models.reader import load_classifier, load_detector
+
+    detector = load_detector(settings.detector, settings.device)
+    classifier = load_classifier(settings.classifier, settings.device)
+    return lambda ink, written: find_candidates(ink, written, detector, classifier)

@@ -1,0 +1,114 @@
+"""Reading pages whose truth is known: what was read, how long it took, and what of it is right."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from models.calibrate import Outcomes, predict
+from models.reader import Classifier
+from models.training_crops import TrainingCrops
+from models.whole import Chain
+from pipeline.confidence import REJECT
+from pipeline.page import Box, Number
+from pipeline.scoring import PageScore, right_digits, right_numbers, score_page, true_classes
+from pipeline.transcriptions import Line
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class DigitsRead:
+    """The N accepted digits of a page, which was `width` × `height` pixels large.
+
+    `scores` and `confidence` are float64 (N,), `chances` float32 (N, 11): the digits, then reject.  The
+    members of `numbers` count among these digits.
+    """
+
+    width: int
+    height: int
+    turned: int
+    boxes: tuple[Box, ...]
+    digits: tuple[int, ...]
+    scores: npt.NDArray[np.float64]
+    confidence: npt.NDArray[np.float64]
+    chances: npt.NDArray[np.float32]
+    numbers: tuple[Number, ...]
+    detect_s: float
+    classify_s: float
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class EvaluatedPage:
+    """A page that was read, and how it agrees with its transcription.
+
+    `right` is bool (N,) of its digits, `numbers_right` bool (M,) of its numbers.
+    """
+
+    read: DigitsRead
+    score: PageScore
+    right: npt.NDArray[np.bool_]
+    numbers_right: npt.NDArray[np.bool_]
+
+
+def read_digits(chain: Chain, grey: npt.NDArray[np.uint8]) -> DigitsRead:
+    """Return the digits of a page, uint8 (H, W), with all that is known of how sure they are."""
+    read = chain.read(grey)
+    accepted = [i for i, reading in enumerate(read.readings) if reading.digit is not None]
+    place = {position: k for k, position in enumerate(accepted)}
+    detections = [read.found.detections[i] for i in accepted]
+    return DigitsRead(
+        width=grey.shape[1],
+        height=grey.shape[0],
+        turned=read.found.turned,
+        boxes=tuple(detection.box for detection in detections),
+        digits=tuple(reading.digit for reading in read.readings if reading.digit is not None),
+        scores=np.array([detection.score for detection in detections], np.float64),
+        confidence=np.array([read.readings[i].confidence for i in accepted], np.float64),
+        chances=chain.classifier.probabilities(read.crops[accepted]),
+        numbers=tuple(
+            replace(number, members=tuple(place[member] for member in number.members))
+            for number in read.numbers
+        ),
+        detect_s=read.detect_s,
+        classify_s=read.classify_s,
+    )
+
+
+def evaluate_page(chain: Chain, grey: npt.NDArray[np.uint8], lines: Sequence[Line]) -> EvaluatedPage:
+    """Return how a page, uint8 (H, W), is read, and what of it agrees with its lines."""
+    read = read_digits(chain, grey)
+    score = score_page(lines, read.boxes, read.digits)
+    return EvaluatedPage(
+        read, score, right_digits(score, read.digits), right_numbers(score, read.digits, read.numbers)
+    )
+
+
+def class_confusions(
+    classifier: Classifier, crops: TrainingCrops
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return counts int64 (11, 11) of true and read classes: of all eleven, and of the ten digits only.
+
+    A reject counts in column 10.
+    """
+    logits = predict(classifier.network, crops)
+    counts = []
+    for n_classes in (REJECT + 1, REJECT):
+        best = torch.argmax(logits[:, :n_classes], dim=1).numpy()
+        count = np.zeros((REJECT + 1, REJECT + 1), np.int64)
+        np.add.at(count, (crops.classes, best), 1)
+        counts.append(count)
+    return counts[0], counts[1]
+
+
+def outcomes_of(page: EvaluatedPage) -> Outcomes:
+    """Return what confidence is fitted to."""
+    read = page.read
+    return Outcomes(
+        chances=read.chances.astype(np.float64),
+        scores=read.scores,
+        digits=np.array(read.digits, np.int64),
+        classes=true_classes(page.score, len(read.digits)),
+        numbers=tuple(np.array(number.members, np.int64) for number in read.numbers),
+        numbers_right=page.numbers_right,
+    )

@@ -1,0 +1,56 @@
+"""A page read by all networks in one call, as its stages do one after the other."""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from models.reader import Classifier, Detector, Orienter
+from models.scale import look_at
+from pipeline.crops import cut_crops
+from pipeline.page import Number, PageDetections, Reading
+from pipeline.turning import turn_back, turn_page
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class PageRead:
+    """What the networks read on a page; `readings` are those of `found.detections`, by position.
+
+    `crops` is what the classifier saw of each, uint8 (N, 40, 40).
+    """
+
+    found: PageDetections
+    crops: npt.NDArray[np.uint8]
+    readings: tuple[Reading, ...]
+    numbers: tuple[Number, ...]
+    detect_s: float
+    classify_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """The networks that read a page, in their order."""
+
+    orienter: Orienter
+    detector: Detector
+    classifier: Classifier
+
+    def read(self, grey: npt.NDArray[np.uint8]) -> PageRead:
+        """Return what stands on a page, uint8 (H, W)."""
+        began = time.perf_counter()
+        found = find_digits(grey, self.orienter, self.detector)
+        crops = cut_crops(grey, found)
+        detected = time.perf_counter()
+        readings = tuple(self.classifier.read(crops, [detection.score for detection in found.detections]))
+        numbers = self.classifier.numbers(found, readings)
+        classified = time.perf_counter()
+        return PageRead(found, crops, readings, numbers, detected - began, classified - detected)
+
+
+def find_digits(grey: npt.NDArray[np.uint8], orienter: Orienter, detector: Detector) -> PageDetections:
+    """Return the digits of a page, uint8 (H, W), whichever way up it lies; boxes in its own pixels."""
+    look = look_at(grey)
+    turned = orienter.turned(look)
+    found = detector.detect(turn_page(grey, turned), look if turned == 0 else None)
+    return turn_back(found, turned, grey.shape[1], grey.shape[0])

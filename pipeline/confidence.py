@@ -1,0 +1,102 @@
+"""Confidence: the chance that a digit, or a whole number, is right, from all that the networks say about it.
+
+A logistic regression on the logits of what the detector and the classifier say (Platt 1999, "Probabilistic
+Outputs for Support Vector Machines"), fitted on pages that people transcribed.  A box where there is no
+digit counts as wrong, and so does a number with a digit too many or too few.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+REJECT = 10  # the last of a crop's eleven classes: there is no digit
+
+_EDGE = 1e-4  # nobody is surer than this
+_RIDGE = 0.05  # keeps weights small where there is little to learn from
+_ROUNDS = 50
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Confidence:
+    """Weights of the two regressions; empty ones leave the classifier's own chances as they are."""
+
+    digit: tuple[float, ...] = ()
+    number: tuple[float, ...] = ()
+
+    def of_digits(self, chances: Floats, scores: Floats) -> Floats:
+        """Return the confidence in the best digit of each crop, (N,).
+
+        `chances` (N, 11) are those of the digits 0 to 9 and of a reject, `scores` (N,) the detector's.
+        """
+        if not self.digit:
+            return np.asarray(chances[:, :REJECT].max(axis=1, initial=0.0), np.float64)
+        return apply_logistic(self.digit, digit_features(chances, scores))
+
+    def of_numbers(self, numbers: Sequence[Floats]) -> Floats:
+        """Return the confidence in each number, (N,), from the confidences of its digits."""
+        if not self.number:
+            return np.array([float(np.prod(digits)) for digits in numbers])
+        return apply_logistic(self.number, number_features(numbers))
+
+
+def digit_features(chances: Floats, scores: Floats) -> Floats:
+    """Return what a digit's confidence depends on, (N, 4)."""
+    ranked = np.sort(chances[:, :REJECT], axis=1)
+    best, second = ranked[:, -1], ranked[:, -2]
+    return np.column_stack(
+        [
+            _logit(scores),
+            _logit(best),
+            np.log(best + _EDGE) - np.log(second + _EDGE),
+            -_logit(chances[:, REJECT]),
+        ]
+    )
+
+
+def number_features(numbers: Sequence[Floats]) -> Floats:
+    """Return what a number's confidence depends on, (N, 3)."""
+    rows = [(_logit(np.prod(digits)), _logit(np.min(digits)), np.log(len(digits))) for digits in numbers]
+    return np.array(rows, np.float64).reshape(-1, 3)
+
+
+def fit_logistic(features: Floats, right: npt.NDArray[np.bool_]) -> tuple[float, ...]:
+    """Return the weights, the constant first, with the least cross-entropy (Newton's method)."""
+    if not len(right):
+        return ()
+    x = _with_constant(features)
+    y = right.astype(np.float64)
+    ridge = np.full(x.shape[1], _RIDGE)
+    ridge[0] = 0.0
+    weights = np.zeros(x.shape[1])
+    weights[0] = _logit(np.array(y.mean()))
+    for _ in range(_ROUNDS):
+        chance = _sigmoid(x @ weights)
+        slope = x.T @ (chance - y) + ridge * weights
+        curve = (x * (chance * (1 - chance))[:, None]).T @ x + np.diag(ridge + 1e-9)
+        step = np.linalg.solve(curve, slope)
+        weights = weights - step / max(1.0, float(np.abs(step).max()))
+        if float(np.abs(step).max()) < 1e-6:
+            break
+    return tuple(float(weight) for weight in weights)
+
+
+def apply_logistic(weights: Sequence[float], features: Floats) -> Floats:
+    """Return the chance of each row of features, (N,)."""
+    return _sigmoid(_with_constant(features) @ np.array(weights))
+
+
+def _with_constant(features: Floats) -> Floats:
+    return np.column_stack([np.ones(len(features)), features])
+
+
+def _logit(chance: npt.ArrayLike) -> Floats:
+    kept = np.clip(np.asarray(chance, np.float64), _EDGE, 1 - _EDGE)
+    return np.asarray(np.log(kept / (1 - kept)), np.float64)
+
+
+def _sigmoid(x: Floats) -> Floats:
+    return np.asarray(1 / (1 + np.exp(-np.clip(x, -30, 30))), np.float64)

@@ -1,0 +1,68 @@
+"""Pictures of figures: learning curves, errors by class and reliability."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.reliability import Reliability
+
+
+def draw_curves(file: Path, curve: Sequence[tuple[float, dict[str, float]]], title: str) -> None:
+    """Draw running losses, rows of (minutes, loss by name), one line each."""
+    # here and not at the top: it takes a second, and most commands draw nothing
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.add_subplot(xlabel="minutes", ylabel="loss", title=title)
+    for name in curve[0][1] if curve else ():
+        axes.plot([minutes for minutes, _ in curve], [losses[name] for _, losses in curve], label=name)
+    if curve:
+        axes.set_yscale("log")
+        axes.legend()
+    axes.grid(alpha=0.3)
+    figure.savefig(file, dpi=110)
+
+
+def draw_confusions(file: Path, counts: npt.NDArray[np.int64], title: str) -> None:
+    """Draw the errors by class: counts int64 (11, 11) of true (rows) and read digits; 10 is none.
+
+    The colour is the share of the true digit's row, without what is right, so that errors show.
+    """
+    from matplotlib.figure import Figure
+
+    errors = counts.astype(np.float64)
+    np.fill_diagonal(errors, 0)
+    shares = errors / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    # no row of its own for what is no digit: how many of those there are is not known
+    shares[10] = errors[10] / max(int(counts.sum()), 1)
+    figure = Figure(figsize=(7.2, 6.4), layout="constrained")
+    axes = figure.add_subplot(title=title, xlabel="read", ylabel="written")
+    shown = axes.imshow(shares, cmap="Reds", vmin=0)
+    most = float(shares.max())
+    for row, column in np.argwhere(counts > 0).tolist():
+        dark = shares[row, column] > 0.6 * most > 0
+        colour = "0.55" if row == column else "white" if dark else "black"
+        text = f"{counts[row, column]:,}"
+        axes.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
+    axes.set_xticks(range(11), [*"0123456789", "missed"])
+    axes.set_yticks(range(11), [*"0123456789", "none"])
+    figure.colorbar(shown, label="share of the digits written; grey counts are right")
+    figure.savefig(file, dpi=110)
+
+
+def draw_reliability(file: Path, answers: Mapping[str, Reliability], title: str) -> None:
+    """Draw the share of answers that is right over their confidence, one line for each kind of answer."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 5.6), layout="constrained")
+    axes = figure.add_subplot(title=title, xlabel="confidence", ylabel="share that is right")
+    axes.plot([0, 1], [0, 1], color="0.6", linestyle="--", label="as it should be")
+    for name, worth in answers.items():
+        label = f"{name}: calibration error {worth.ece:.3f}"
+        axes.plot([b.confidence for b in worth.bins], [b.right for b in worth.bins], marker="o", label=label)
+    axes.set(xlim=(0, 1.02), ylim=(0, 1.02))
+    axes.legend(loc="upper left")
+    axes.grid(alpha=0.3)
+    figure.savefig(file, dpi=110)

@@ -1,0 +1,92 @@
+"""Confidence: fitted on pages, it says how often digits and numbers are right."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.calibrate import Outcomes, cross_fitted, fit_confidence, fit_temperature, warmed
+from pipeline.confidence import REJECT, Confidence, apply_logistic, fit_logistic
+
+
+def outcomes(seed: int, n: int = 400) -> Outcomes:
+    """Return a page whose networks are too sure of themselves, in a way that the scores betray."""
+    rng = np.random.default_rng(seed)
+    scores = rng.uniform(0.2, 1.0, n)
+    right = rng.random(n) < scores
+    digits = rng.integers(0, 10, n)
+    chances = np.full((n, 11), 0.001)
+    chances[np.arange(n), digits] = 0.99
+    classes = np.where(right, digits, REJECT)
+    numbers = tuple(np.arange(k, k + 2) for k in range(0, n, 2))
+    both = np.array([right[members].all() for members in numbers])
+    return Outcomes(chances, scores, digits, classes, numbers, both)
+
+
+def test_cross_fitted_confidence_says_how_often_digits_and_numbers_are_right() -> None:
+    pages = [outcomes(seed) for seed in range(8)]
+    digits, numbers = cross_fitted(pages)
+    for sure, right in (
+        (np.concatenate(digits), np.concatenate([page.right for page in pages])),
+        (np.concatenate(numbers), np.concatenate([page.numbers_right for page in pages])),
+    ):
+        assert abs(sure.mean() - right.mean()) < 0.02
+        for low, high in ((0.0, 0.4), (0.4, 0.7), (0.7, 1.0)):
+            inside = (sure >= low) & (sure < high)
+            assert inside.sum() > 100
+            assert sure[inside].mean() == pytest.approx(right[inside].mean(), abs=0.07)
+
+
+def test_a_page_does_not_see_its_own_truth() -> None:
+    pages = [outcomes(seed) for seed in range(4)]
+    lied_to = pages[0]
+    lie = Outcomes(
+        lied_to.chances,
+        lied_to.scores,
+        lied_to.digits,
+        np.full(len(lied_to.digits), REJECT),
+        lied_to.numbers,
+        np.zeros(len(lied_to.numbers), bool),
+    )
+    np.testing.assert_array_equal(cross_fitted(pages)[0][0], cross_fitted([lie, *pages[1:]])[0][0])
+
+
+def test_without_a_fit_the_classifiers_own_chances_stand() -> None:
+    page = outcomes(0)
+    plain = Confidence()
+    sure = plain.of_digits(page.chances, page.scores)
+    np.testing.assert_allclose(sure, 0.99)
+    np.testing.assert_allclose(plain.of_numbers([sure[:3]]), 0.99**3)
+
+
+@pytest.mark.parametrize("confidence", [Confidence(), fit_confidence([outcomes(1)])])
+def test_nothing_found_has_no_confidence(confidence: Confidence) -> None:
+    assert confidence.of_digits(np.zeros((0, 11)), np.zeros(0)).shape == (0,)
+    assert confidence.of_numbers([]).shape == (0,)
+
+
+@given(st.integers(0, 1000), st.floats(-2, 2), st.floats(-2, 2))
+def test_the_regression_finds_the_weights_that_made_the_answers(
+    seed: int, constant: float, weight: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(20_000, 1))
+    right = rng.random(len(x)) < apply_logistic((constant, weight), x)
+    assert fit_logistic(x, right) == pytest.approx((constant, weight), abs=0.2)
+
+
+def test_all_right_or_none_right_stays_finite() -> None:
+    x = np.random.default_rng(0).normal(size=(50, 3))
+    for right in (np.ones(50, bool), np.zeros(50, bool)):
+        chance = apply_logistic(fit_logistic(x, right), x)
+        assert np.isfinite(chance).all()
+        assert (chance > 0.5).all() == right.all()
+
+
+def test_the_temperature_of_timid_chances_sharpens_them() -> None:
+    page = outcomes(0)
+    always = Outcomes(
+        warmed(page.chances, 5.0), page.scores, page.digits, page.digits, page.numbers, page.numbers_right
+    )
+    assert fit_temperature([always]) < 0.3
+    np.testing.assert_allclose(warmed(page.chances, 1.0), page.chances / page.chances.sum(axis=1)[:, None])
