@@ -13,7 +13,8 @@ from cli.page_tables import page_tables
 from cli.report import Report, rounded
 from cli.truths import exported, read_truths
 from cli.wrong_cells import wrong_cells
-from models.evaluation import EvaluatedPage, evaluate_page
+from models.calibrate import cross_fitted
+from models.evaluation import EvaluatedPage, evaluate_page, outcomes_of
 from models.whole import Chain
 from pipeline.contact_sheets import Strip
 from pipeline.intervals import Floats, interval, share
@@ -71,6 +72,8 @@ def _report(pages: Sequence[Measured]) -> Report:
         for name in (pages[0].variants if pages else ())
     }
     sure = {"digits": digits_worth(evaluated), "numbers": numbers_worth(evaluated)}
+    if len(evaluated) > 1:
+        sure |= cross_fitted_worth(evaluated)
     seconds = {
         "detect_s": median(page.read.detect_s for page in evaluated) if evaluated else 0.0,
         "classify_s": median(page.read.classify_s for page in evaluated) if evaluated else 0.0,
@@ -132,6 +135,20 @@ def numbers_worth(pages: Sequence[EvaluatedPage]) -> Reliability:
     """Return what the confidences of whole numbers are worth; a missed or added digit makes one wrong."""
     confidence = np.array([number.confidence for page in pages for number in page.read.numbers], np.float64)
     return reliability(confidence, np.concatenate([_NONE, *(page.numbers_right for page in pages)]))
+
+
+def cross_fitted_worth(pages: Sequence[EvaluatedPage]) -> dict[str, Reliability]:
+    """Return what confidences are worth that are fitted, for each page, on the other pages."""
+    outcomes = [outcomes_of(page) for page in pages]
+    digits, numbers = cross_fitted(outcomes)
+    return {
+        "digits, cross-fitted": reliability(
+            np.concatenate(digits), np.concatenate([page.right for page in pages])
+        ),
+        "numbers, cross-fitted": reliability(
+            np.concatenate(numbers), np.concatenate([page.numbers_right for page in pages])
+        ),
+    }
 
 
 _NONE = np.zeros(0, bool)

@@ -1,8 +1,9 @@
 """Transcribed pages as labelled pages, by their ink alone or with what the networks see on them."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cli.terminal import say
 from pipeline.alignment import Candidates
@@ -14,20 +15,34 @@ from pipeline.settings import Settings
 from pipeline.sources import probe, read_page
 from pipeline.transcriptions import find_transcribed, read_lines
 
-# an ink map, and where on it digits are written → what the networks see there
-Look = Callable[[Ink, Ink], Candidates]
+if TYPE_CHECKING:
+    from models.reader import Classifier, Detector
+
+
+@dataclass(frozen=True, slots=True)
+class Networks:
+    """What labels are aligned with."""
+
+    detector: "Detector"
+    classifier: "Classifier"
+
+    def look(self, ink: Ink, written: Ink) -> Candidates:
+        """Return what the networks see on an ink map where digits are written."""
+        from models.candidates import find_candidates  # torch takes seconds to import
+
+        return find_candidates(ink, written, self.detector, self.classifier)
 
 
 @dataclass(slots=True)
 class Transcribed:
     """Page images with their transcriptions; those that can't be read go on `failed` and are named.
 
-    Without a `look` of networks only lines that are all number are labelled.
+    Without networks only lines that are all number are labelled.
     """
 
     pairs: Sequence[tuple[Path, Path]]
     max_pixels: int
-    look: Look | None
+    networks: Networks | None
     failed: list[Path] = field(default_factory=list)
 
     def pages(self) -> Iterator[LabelledPage]:
@@ -48,11 +63,12 @@ class Transcribed:
             grey = read_page(image, format, None, 0, max_pixels=self.max_pixels, render_dpi=300)
         except SourceError as error:
             raise SourceError(f"{printable(path_to_text(image))}: {error}") from error
-        scale = label_scale(grey.shape[1], grey.shape[0])
+        networks = self.networks
+        scale = networks.detector.scale_of(grey) if networks else label_scale(grey.shape[1], grey.shape[0])
         ink = ink_map(grey, scale)
         collection = printable(path_to_text(image.parent.resolve().name)) or "pages"
         name = f"{collection}-{printable(path_to_text(image.stem))}"
-        found = self.look(ink, lines_with_digits(ink.shape, lines, scale)) if self.look else None
+        found = networks.look(ink, lines_with_digits(ink.shape, lines, scale)) if networks else None
         return label_page(name, ink, lines, scale, found, collection)
 
 
@@ -65,10 +81,10 @@ def find_pages(paths: Sequence[Path], settings: Settings, *, ink_only: bool) -> 
     return Transcribed(pairs, settings.max_pixels, None if ink_only else _networks(settings))
 
 
-def _networks(settings: Settings) -> Look:
-    from models.candidates import find_candidates  # torch takes seconds to import
+def _networks(settings: Settings) -> Networks:
     from models.reader import load_classifier, load_detector
 
-    detector = load_detector(settings.detector, settings.device)
-    classifier = load_classifier(settings.classifier, settings.device)
-    return lambda ink, written: find_candidates(ink, written, detector, classifier)
+    return Networks(
+        load_detector(settings.detector, settings.device),
+        load_classifier(settings.classifier, settings.device),
+    )

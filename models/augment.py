@@ -27,8 +27,8 @@ def sample_window(
     usual = page.digit_px
     zoom = math.exp(rng.uniform(math.log(0.65), math.log(1.5)))
     zoom *= 1.0 if usual is None else min(max(DIGIT_PX / usual, 0.4), 2.5)
-    stretch = math.exp(rng.uniform(-0.12, 0.12))
-    turn, slant = math.radians(rng.normal(0, 1.5)), rng.normal(0, 0.12)
+    stretch = math.exp(rng.normal(0, 0.1))
+    turn, slant = math.radians(rng.normal(0, 2.0)), rng.normal(0, 0.14)
     # ink pixels → window pixels: slant, then turn, then zoom
     shape = np.array([[zoom * stretch, 0], [0, zoom / stretch]])
     shape = shape @ np.array([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]])
@@ -51,11 +51,22 @@ def change_ink(ink: npt.NDArray[np.uint8], rng: np.random.Generator) -> npt.NDAr
     elif kind < 0.37:
         ink = np.asarray(cv2.GaussianBlur(ink, (0, 0), rng.uniform(0.5, 1.2)), np.uint8)
     changed = ink.astype(np.float32) * rng.uniform(0.6, 1.25)
+    if rng.random() < 0.08:
+        np.maximum(changed, _safety_pattern(ink.shape, rng), out=changed)
     if rng.random() < 0.4:
         changed += rng.normal(0, rng.uniform(2, 14), ink.shape).astype(np.float32)
     if rng.random() < 0.2:
         changed -= rng.uniform(5, 40)  # faint strokes break
     return np.asarray(changed.clip(0, 255), np.uint8)
+
+
+def _safety_pattern(shape: tuple[int, ...], rng: np.random.Generator) -> npt.NDArray[np.float32]:
+    """Return fine wavy lines, as banks print them on paper that must not be altered, float32 (H, W)."""
+    y, x = np.mgrid[0 : shape[0], 0 : shape[1]].astype(np.float32)
+    along, across = (x, y) if rng.random() < 0.5 else (y, x)
+    bend = rng.uniform(0, 6) * np.sin(along * (2 * math.pi / rng.uniform(20, 60)))
+    wave = np.abs(np.sin((across + bend) * (math.pi / rng.uniform(4, 12))))
+    return np.asarray(np.where(wave > rng.uniform(0.85, 0.97), rng.uniform(30, 110), 0), np.float32)
 
 
 def _moved(page: LabelledPage, matrix: npt.NDArray[np.float64], slant: float, size_px: int) -> Boxes:

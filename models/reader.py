@@ -70,7 +70,7 @@ class Detector:
 
         `look` is a look at the page, where there was one already.
         """
-        scale = settle_scale(grey, (look or look_at(grey)).scale, lambda ink: self.boxes(ink, _SURE_BAR))
+        scale = self.scale_of(grey, look)
         ink = ink_map(grey, scale)
         found = self.boxes(ink, SCORE_BAR)
         # what the ink map was really multiplied by, which rounding to whole pixels changed a little
@@ -83,6 +83,10 @@ class Detector:
             if box[2] > box[0] and box[3] > box[1]
         )
         return PageDetections(detections, scale)
+
+    def scale_of(self, grey: npt.NDArray[np.uint8], look: Look | None = None) -> float:
+        """Return what a page, uint8 (H, W), is multiplied by to be read; `look` is as for `detect`."""
+        return settle_scale(grey, (look or look_at(grey)).scale, lambda ink: self.boxes(ink, _SURE_BAR))
 
     def boxes(self, ink: npt.NDArray[np.uint8], threshold: float) -> npt.NDArray[np.float32]:
         """Return the boxes of digits on an ink map, uint8 (h, w), as `detect_boxes` does."""
