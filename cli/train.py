@@ -78,7 +78,7 @@ def detector(
     network = DigitDetector(DetectorConfig())
     start_from(start, network, "digit-detector")
     shares = [(read_label_set(folder), share) for folder, share in map(folder_share, sets)]
-    training = Training(network, detector_recipe(minutes, seed), device)
+    training = Training(network, detector_recipe(minutes, seed, goes_on=start is not None), device)
     keeper = Keeper(output, training, metadata_of("digit-detector", DetectorConfig(), sets))
     batches = detector_batches(shares, Windows(), np.random.default_rng([seed, training.step]))
     keeper.run(batches, lambda net, batch: detector_losses(net, batch, device))
@@ -114,7 +114,7 @@ def orienter(
     network = PageOrienter(OrienterConfig())
     start_from(start, network, "page-orienter")
     shares = [(read_label_set(folder), share) for folder, share in map(folder_share, sets)]
-    training = Training(network, orienter_recipe(minutes, seed), device)
+    training = Training(network, orienter_recipe(minutes, seed, goes_on=start is not None), device)
     keeper = Keeper(output, training, metadata_of("page-orienter", OrienterConfig(), sets))
     batches = orienter_batches(shares, np.random.default_rng([seed, training.step]))
     keeper.run(batches, lambda net, batch: orienter_losses(net, batch, device))
@@ -165,7 +165,7 @@ def classifier(
     crops = [(page_crops(read_label_set(f), drawer, rng), share) for f, share in map(folder_share, sets)]
     if mnist:
         crops.append((mnist_crops(mnist), 0.15))
-    training = Training(network, classifier_recipe(minutes, seed), device)
+    training = Training(network, classifier_recipe(minutes, seed, goes_on=start is not None), device)
     names = (*sets, *(["mnist"] if mnist else []))
     keeper = Keeper(output, training, metadata_of("digit-classifier", ClassifierConfig(), names))
     batches = classifier_batches(crops, np.random.default_rng([seed, training.step]))

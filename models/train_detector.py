@@ -33,9 +33,9 @@ class Batch:
     weight: Tensor
 
 
-def detector_recipe(minutes: float, seed: int) -> Recipe:
-    """Return the recipe that the shipped detector was trained by."""
-    return Recipe(minutes, learning_rate=2e-3, weight_decay=1e-3, seed=seed)
+def detector_recipe(minutes: float, seed: int, *, goes_on: bool) -> Recipe:
+    """Return the recipe that the shipped detector was trained by; half the rate where weights are gone on from."""
+    return Recipe(minutes, learning_rate=1e-3 if goes_on else 2e-3, weight_decay=1e-3, seed=seed)
 
 
 def detector_losses(network: nn.Module, batch: Batch, device: torch.device) -> Losses:

@@ -12,6 +12,10 @@ from pipeline.crops import cut_crops
 from pipeline.page import Number, PageDetections, Reading
 from pipeline.turning import turn_back, turn_page
 
+_SURE_BAR = 0.6
+# so much of what a page shows as it lies must be found on it turned: digits look like digits upside down
+_SHARE_LEFT = 0.6
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class PageRead:
@@ -51,6 +55,17 @@ class Chain:
 def find_digits(grey: npt.NDArray[np.uint8], orienter: Orienter, detector: Detector) -> PageDetections:
     """Return the digits of a page, uint8 (H, W), whichever way up it lies; boxes in its own pixels."""
     look = look_at(grey)
+    plain = detector.detect(grey, look)
     turned = orienter.turned(look)
-    found = detector.detect(turn_page(grey, turned), look if turned == 0 else None)
+    if turned == 0:
+        return plain
+    found = detector.detect(turn_page(grey, turned))
+    # not on one network's word alone: turned the wrong way, most digits vanish
+    if _sure(found) < _SHARE_LEFT * _sure(plain):
+        return plain
     return turn_back(found, turned, grey.shape[1], grey.shape[0])
+
+
+def _sure(found: PageDetections) -> float:
+    """Return the summed score of the detections that leave little doubt."""
+    return sum(detection.score for detection in found.detections if detection.score >= _SURE_BAR)
