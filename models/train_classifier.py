@@ -21,7 +21,7 @@ _REJECTS = 0.25  # share of rejects in a batch: more of them cost digits
 
 
 def classifier_recipe(minutes: float, seed: int, *, goes_on: bool) -> Recipe:
-    """Return the recipe that the shipped classifier was trained by; half the rate where weights are gone on from."""
+    """Return the recipe that the shipped classifier was trained by; half the rate to go on."""
     return Recipe(minutes, learning_rate=1e-3 if goes_on else 2e-3, weight_decay=1e-2, seed=seed)
 
 

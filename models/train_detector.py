@@ -34,7 +34,7 @@ class Batch:
 
 
 def detector_recipe(minutes: float, seed: int, *, goes_on: bool) -> Recipe:
-    """Return the recipe that the shipped detector was trained by; half the rate where weights are gone on from."""
+    """Return the recipe that the shipped detector was trained by; half the rate to go on."""
     return Recipe(minutes, learning_rate=1e-3 if goes_on else 2e-3, weight_decay=1e-3, seed=seed)
 
 

@@ -21,7 +21,7 @@ _MIN_INK = 0.02  # share of a window that is written on: emptier ones teach noth
 
 
 def orienter_recipe(minutes: float, seed: int, *, goes_on: bool) -> Recipe:
-    """Return the recipe that the shipped orienter was trained by; half the rate where weights are gone on from."""
+    """Return the recipe that the shipped orienter was trained by; half the rate to go on."""
     return Recipe(minutes, learning_rate=1e-3 if goes_on else 2e-3, weight_decay=1e-2, seed=seed)
 
 
