@@ -20,6 +20,7 @@ DIGIT_PX = 21.0
 _DIGITS_PER_PART = 1.35
 _LOOK_PX = 1800  # parts of ink are measured on a page brought to about this width
 _MAX_INK_PIXELS = 16_000_000  # an ink map is never made larger than this
+_MAX_SCALE = 4.0  # digits lower than 5 pixels can't be read however far they are enlarged
 _WINDOW_PX = 448
 _RANKS = (0.0, 0.08, 0.2, 0.4)  # which windows are looked at, by how many parts of a digit's size they have
 _FEW = 10  # digits that say little about the size of all: other scales are tried
@@ -118,4 +119,4 @@ def _windows(ink: npt.NDArray[np.uint8]) -> list[tuple[int, int]]:
 
 
 def _bounded(scale: float, grey: npt.NDArray[np.uint8]) -> float:
-    return min(scale, math.sqrt(_MAX_INK_PIXELS / grey.size))
+    return min(scale, _MAX_SCALE, math.sqrt(_MAX_INK_PIXELS / grey.size))

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from cli.main import run
 from cli.report import FIGURES
-from models.checkpoint import Metadata, save_checkpoint
+from models.checkpoint import Metadata, load_checkpoint, save_checkpoint
 from models.classifier import ClassifierConfig, DigitClassifier, classifier_loss
 from models.detector import DetectorConfig, DigitDetector
 from models.orienter import OrienterConfig, PageOrienter
@@ -306,3 +306,31 @@ def test_printed_tables_are_counted(
     in_numbers = sum(digit["number"] is not None for digit in found)
     assert said["all"]["found"] == in_numbers == said["all"]["right"] + said["all"]["false"]
     assert said["all"]["numbers"] == len(page.numbers)
+
+
+def test_confidence_is_fitted_to_transcribed_pages(
+    register: Path, networks: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fitted = tmp_path / "fitted.safetensors"
+    assert run(["train", "confidence", str(register), "-o", str(fitted), *networks]) == 0
+    assert "calibration error" in capsys.readouterr().out
+    before = networks[networks.index("--classifier") + 1]
+    old, _ = load_checkpoint(Path(before), "digit-classifier")
+    new, metadata = load_checkpoint(fitted, "digit-classifier")
+    assert all(torch.equal(old[name], new[name]) for name in old)
+    assert {name: len(weights) for name, weights in metadata.confidence.items()} == {"digit": 5, "number": 4}
+    said = evaluated(capsys, register, *[str(fitted) if word == before else word for word in networks])
+    for kind in ("digits", "numbers"):
+        sure = said["confidence"][kind]
+        mean = sum(part["confidence"] * part["n"] for part in sure["bins"]) / sure["n"]
+        right = sum(part["right"] * part["n"] for part in sure["bins"]) / sure["n"]
+        assert mean == pytest.approx(right, abs=0.1)  # the temperature moved a few boxes over the bar
+    assert {"digits, cross-fitted", "numbers, cross-fitted"} <= set(said["confidence"])
+
+
+def test_confidence_needs_a_transcribed_page(
+    networks: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["train", "confidence", str(tmp_path), "-o", str(tmp_path / "c.safetensors"), *networks]
+    assert run(words) == 5
+    assert "no transcription" in capsys.readouterr().err

@@ -211,7 +211,7 @@ def _save_networks(settings: Settings) -> None:
     detector = DigitDetector(DetectorConfig(channels=(8, 8, 8, 8), head=8)).eval()
     with torch.no_grad():  # sees digits here and there, and none where there is no ink
         detector.maps.weight.data[:4] *= 24
-        detector.maps.bias.data[:4] -= detector(torch.zeros(1, 1, 64, 64))[0, 0].max() + 0.9
+        detector.maps.bias.data[:4] -= detector(torch.zeros(1, 1, 64, 64))[0, 0].max() + 2.2
     settings.detector.parent.mkdir(exist_ok=True)
     save_checkpoint(
         settings.detector,
