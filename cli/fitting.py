@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cli.truths import read_truths
-from models.calibrate import Outcomes, cross_fitted, fit_confidence, fit_temperature, warmed
+from models.calibrate import Outcomes, cross_fitted, fit_confidence, fit_temperature
 from models.checkpoint import load_checkpoint, save_checkpoint
 from models.evaluation import evaluate_page, outcomes_of
 from models.reader import load_classifier, load_detector, load_orienter
@@ -29,19 +29,15 @@ def fit_on_pages(settings: Settings, folder: Path, output: Path) -> str:
         load_classifier(settings.classifier, settings.device),
     )
 
-    def read(image: Path, grey: npt.NDArray[np.uint8], transcription: Path) -> Outcomes:
-        return outcomes_of(evaluate_page(chain, grey, read_lines(transcription)))
-
-    found = [page for page in read_truths(find_transcribed(folder), settings, read) if page is not None]
-    if not found:
-        raise SourceError(f"{folder}: no transcription (.xml) with its page image beside it")
-    temperature = fit_temperature(found)
-    pages = [replace(page, chances=warmed(page.chances, temperature)) for page in found]
+    temperature = chain.classifier.temperature * fit_temperature(_read(chain, settings, folder))
+    # read once more: at another temperature other boxes are rejected
+    chain = replace(chain, classifier=replace(chain.classifier, temperature=temperature))
+    pages = _read(chain, settings, folder)
     fitted = fit_confidence(pages)
     weights, metadata = load_checkpoint(settings.classifier, "digit-classifier")
     metadata = replace(
         metadata,
-        temperature=metadata.temperature * temperature,
+        temperature=temperature,
         confidence={"digit": list(fitted.digit), "number": list(fitted.number)},
     )
     save_checkpoint(output, weights, metadata)
@@ -53,3 +49,13 @@ def fit_on_pages(settings: Settings, folder: Path, output: Path) -> str:
         f"  calibration error {worth.ece:.3f}"
         for name, worth in (("digits", of_digits), ("numbers", of_numbers))
     )
+
+
+def _read(chain: Chain, settings: Settings, folder: Path) -> list[Outcomes]:
+    def read(image: Path, grey: npt.NDArray[np.uint8], transcription: Path) -> Outcomes:
+        return outcomes_of(evaluate_page(chain, grey, read_lines(transcription)))
+
+    pages = [page for page in read_truths(find_transcribed(folder), settings, read) if page is not None]
+    if not pages:
+        raise SourceError(f"{folder}: no transcription (.xml) with its page image beside it")
+    return pages
