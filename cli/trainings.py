@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from models.checkpoint import Metadata, load_checkpoint, load_weights, save_checkpoint
+from models.checkpoint import Metadata, grow_into, load_checkpoint, save_checkpoint
 from models.training import Losses, Progress, Training
 from pipeline.errors import UsageError
 from pipeline.plots import draw_curves
@@ -70,7 +70,7 @@ def start_from(start: Path | None, network: "nn.Module", kind: str) -> None:
     """Put the weights of a checkpoint of this kind into a network, where one is given."""
     if start is not None:
         weights, _ = load_checkpoint(start, kind)
-        load_weights(network, weights, start)
+        grow_into(network, weights)
 
 
 def metadata_of(kind: str, config: Any, sets: tuple[str, ...]) -> Metadata:

@@ -79,6 +79,24 @@ def load_weights(network: torch.nn.Module, weights: dict[str, torch.Tensor], fil
     network.load_state_dict(weights)
 
 
+def grow_into(network: torch.nn.Module, weights: dict[str, torch.Tensor]) -> None:
+    """Put the weights of a network of the same kind, perhaps a smaller one, into a network.
+
+    A layer that has become larger keeps the old weights as its first ones, and zeros for what it
+    sees in addition; a layer that is new stays as it was made.  MissingError names a layer that has
+    become smaller or is gone.
+    """
+    grown = network.state_dict()
+    for name, old in weights.items():
+        new = grown.get(name)
+        if new is None or new.dim() != old.dim() or any(a < b for a, b in zip(new.shape, old.shape, strict=True)):
+            raise MissingError(f"layer {name} {tuple(old.shape)} has no place in the network to be trained")
+        if new.shape != old.shape and new.dim() > 1:
+            new[: old.shape[0]] = 0  # the old outputs don't see the new inputs
+        new[tuple(slice(n) for n in old.shape)] = old
+    network.load_state_dict(grown)
+
+
 def file_sha256(file: Path) -> str:
     """Return the SHA-256 of a file's bytes; MissingError if it can't be read."""
     try:

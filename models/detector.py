@@ -28,16 +28,18 @@ class DetectorConfig:
 
     channels: tuple[int, int, int, int] = (16, 40, 80, 128)  # at strides 2, 4, 8, 16
     head: int = 40  # channels of the last layer before the maps
-    blocks: int = 1  # residual blocks at strides 4, 8 and 16
+    blocks: tuple[int, int, int] = (1, 2, 2)  # residual blocks at strides 4, 8 and 16
 
 
 class Block(nn.Module):
-    """Two 3×3 convolutions with a shortcut."""
+    """Two 3×3 convolutions with a shortcut; at first it changes nothing (Goyal and others 2017)."""
 
     def __init__(self, n: int) -> None:
         super().__init__()
         self.first = conv(n, n)
-        self.second = nn.Sequential(nn.Conv2d(n, n, 3, padding=1, bias=False), nn.BatchNorm2d(n))
+        normalised = nn.BatchNorm2d(n)
+        nn.init.zeros_(normalised.weight)
+        self.second = nn.Sequential(nn.Conv2d(n, n, 3, padding=1, bias=False), normalised)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) → the same shape."""
@@ -57,9 +59,9 @@ class DigitDetector(nn.Module):
         super().__init__()
         c2, c4, c8, c16 = config.channels
         self.stem = conv(1, c2, stride=2)
-        self.down4 = nn.Sequential(conv(c2, c4, stride=2), *(Block(c4) for _ in range(config.blocks)))
-        self.down8 = nn.Sequential(conv(c4, c8, stride=2), *(Block(c8) for _ in range(config.blocks)))
-        self.down16 = nn.Sequential(conv(c8, c16, stride=2), *(Block(c16) for _ in range(config.blocks)))
+        self.down4 = nn.Sequential(conv(c2, c4, stride=2), *(Block(c4) for _ in range(config.blocks[0])))
+        self.down8 = nn.Sequential(conv(c4, c8, stride=2), *(Block(c8) for _ in range(config.blocks[1])))
+        self.down16 = nn.Sequential(conv(c8, c16, stride=2), *(Block(c16) for _ in range(config.blocks[2])))
         self.side16 = conv(c16, c8, size=1)
         self.side8 = conv(c8, c4, size=1)
         self.fuse8 = conv(c8, c8)

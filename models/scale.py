@@ -15,7 +15,7 @@ import numpy.typing as npt
 from pipeline.ink import ink_map
 
 # the height that the digits of a page have (their median) where the detector knows them best
-DIGIT_PX = 21.0
+DIGIT_PX = 17.0
 # of labelled pages half the digits are higher than this many median parts of ink (1.0 to 2.5)
 _DIGITS_PER_PART = 1.35
 _LOOK_PX = 1800  # parts of ink are measured on a page brought to about this width
