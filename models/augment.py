@@ -24,9 +24,8 @@ def sample_window(
         x, y = page.digits[rng.integers(len(page.digits))].box.centre
     else:
         x, y = rng.uniform(0, width), rng.uniform(0, height)
-    usual = page.digit_px
     zoom = math.exp(rng.uniform(math.log(0.65), math.log(1.5)))
-    zoom *= 1.0 if usual is None else min(max(DIGIT_PX / usual, 0.4), 2.5)
+    zoom *= min(max(DIGIT_PX / page.digit_px, 0.4), 2.5)
     stretch = math.exp(rng.normal(0, 0.1))
     turn, slant = math.radians(rng.normal(0, 2.0)), rng.normal(0, 0.14)
     # ink pixels → window pixels: slant, then turn, then zoom

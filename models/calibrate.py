@@ -91,10 +91,10 @@ def predict(network: DigitClassifier, wide: TrainingCrops) -> torch.Tensor:
     """Return the logits (N, 11) of wide crops as they stand, their margins cut off."""
     network.eval()
     device = next(network.parameters()).device
-    inner = wide.crops[:, MARGIN_PX:-MARGIN_PX, MARGIN_PX:-MARGIN_PX]
+    inner = wide.crops[:, :, MARGIN_PX:-MARGIN_PX, MARGIN_PX:-MARGIN_PX]
     answers = [torch.zeros(0, 11)]
     with torch.inference_mode():
         for start in range(0, len(inner), _BATCH):
-            batch = torch.from_numpy(inner[start : start + _BATCH].copy())[:, None].to(device).float() / 255
+            batch = torch.from_numpy(inner[start : start + _BATCH].copy()).to(device).float() / 255
             answers.append(network(batch).float().cpu())
     return torch.cat(answers)

@@ -89,7 +89,11 @@ def grow_into(network: torch.nn.Module, weights: dict[str, torch.Tensor]) -> Non
     grown = network.state_dict()
     for name, old in weights.items():
         new = grown.get(name)
-        if new is None or new.dim() != old.dim() or any(a < b for a, b in zip(new.shape, old.shape, strict=True)):
+        if (
+            new is None
+            or new.dim() != old.dim()
+            or any(a < b for a, b in zip(new.shape, old.shape, strict=True))
+        ):
             raise MissingError(f"layer {name} {tuple(old.shape)} has no place in the network to be trained")
         if new.shape != old.shape and new.dim() > 1:
             new[: old.shape[0]] = 0  # the old outputs don't see the new inputs

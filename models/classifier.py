@@ -1,4 +1,7 @@
-"""The digit classifier: a small convolutional network over one crop, ten digits and a reject class."""
+"""The digit classifier: a small convolutional network over the two views of a crop.
+
+Eleven classes: ten digits, and a reject.
+"""
 
 from dataclasses import dataclass
 
@@ -6,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.detector import Block, conv
+from pipeline.crops import VIEWS
 
 N_CLASSES = 11  # ten digits, and REJECT for a crop that shows none
 
@@ -20,7 +24,7 @@ class ClassifierConfig:
 
 
 class DigitClassifier(nn.Module):
-    """Crops (N, 1, S, S), float 0 to 1, ink is 1 → logits (N, 11): digits 0 to 9, then reject.
+    """Crops (N, 2, 40, 40), float 0 to 1, ink is 1 → logits (N, 11): digits 0 to 9, then reject.
 
     Residual blocks at three resolutions (He and others 2016, "Deep Residual Learning").
     """
@@ -28,7 +32,7 @@ class DigitClassifier(nn.Module):
     def __init__(self, config: ClassifierConfig) -> None:
         super().__init__()
         a, b, c, d = config.channels
-        self.fine = conv(1, a)
+        self.fine = conv(len(VIEWS), a)
         self.at20 = nn.Sequential(conv(a, b, stride=2), Block(b))
         self.at10 = nn.Sequential(conv(b, c, stride=2), Block(c))
         self.at5 = nn.Sequential(conv(c, d, stride=2), Block(d))
@@ -37,7 +41,7 @@ class DigitClassifier(nn.Module):
         self.classes = nn.Linear(config.hidden, N_CLASSES)
 
     def forward(self, crops: Tensor) -> Tensor:
-        """(N, 1, 40, 40) → (N, 11)."""
+        """(N, 2, 40, 40) → (N, 11)."""
         x = self.at5(self.at10(self.at20(self.fine(crops)))).flatten(1)  # (N, d·5·5)
         logits: Tensor = self.classes(self.dropout(F.relu(self.hidden(self.dropout(x)))))
         return logits

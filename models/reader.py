@@ -104,7 +104,7 @@ class Classifier:
     sha256: str
 
     def read(self, crops: npt.NDArray[np.uint8], scores: Sequence[float]) -> list[Reading]:
-        """Return the reading of each crop, uint8 (N, 40, 40).
+        """Return the reading of each crop, uint8 (N, 2, 40, 40).
 
         `scores` are those of the crops' detections: a weak detection needs a surer reading to count
         as a digit.
@@ -129,7 +129,7 @@ class Classifier:
         """Return calibrated class probabilities, float32 (N, 11): digits 0 to 9, then reject."""
         answers = [np.zeros((0, REJECT + 1), np.float32)]
         for start in range(0, len(crops), _BATCH):
-            batch = torch.from_numpy(crops[start : start + _BATCH])[:, None].to(self.device)
+            batch = torch.from_numpy(crops[start : start + _BATCH]).to(self.device)
             with torch.inference_mode():
                 logits = self.network(batch.float().div(255).contiguous(memory_format=torch.channels_last))
                 answers.append(torch.softmax(logits.float() / self.temperature, dim=1).cpu().numpy())

@@ -12,12 +12,13 @@ from models.classifier import classifier_loss
 from models.training import Losses, Recipe
 from models.training_crops import TrainingCrops
 from pipeline.confidence import REJECT
-from pipeline.crops import CROP_SIZE_PX
+from pipeline.crops import CROP_SIZE_PX, VIEWS
 
-Batch = tuple[Tensor, Tensor]  # wide crops uint8 (N, 64, 64), classes int64 (N,)
+Batch = tuple[Tensor, Tensor]  # wide crops uint8 (N, 2, 64, 64), classes int64 (N,)
 
 _BATCH = 256
 _REJECTS = 0.25  # share of rejects in a batch: more of them cost digits
+_BENDS, _BENT_PX = 5, 0.7  # strokes are bent between so many places a side, by about so many pixels
 
 
 def classifier_recipe(minutes: float, seed: int, *, goes_on: bool) -> Recipe:
@@ -34,28 +35,42 @@ def classifier_losses(network: nn.Module, batch: Batch, device: torch.device) ->
 
 
 def change_crops(wide: Tensor) -> Tensor:
-    """Return wide crops, uint8 (N, 64, 64), turned, slanted, resized and inked anew.
+    """Return wide crops, uint8 (N, 2, 64, 64), turned, slanted, bent, resized and inked anew.
 
-    The answer is float (N, 1, 40, 40), 0 to 1.
+    The answer is float (N, 2, 40, 40), 0 to 1.
     """
-    n, side = len(wide), wide.shape[-1]
-    ink = wide[:, None].float() / 255
+    n, n_views, side = wide.shape[:3]
     turn = torch.randn(n) * math.radians(5)
     slant = torch.randn(n) * 0.15
     zoom_x, zoom_y = (torch.exp(torch.randn(n) * 0.08) for _ in range(2))
     cos, sin = turn.cos(), turn.sin()
     shape = torch.stack([zoom_x * cos, slant * zoom_x - sin, zoom_y * sin, zoom_y * cos], dim=1).view(n, 2, 2)
     shift = torch.randn(n, 2, 1) * 1.5 * 2 / side
-    matrix = torch.cat([shape * (CROP_SIZE_PX / side), shift], dim=2).to(wide.device)
-    grid = F.affine_grid(matrix, [n, 1, CROP_SIZE_PX, CROP_SIZE_PX], align_corners=False)
-    seen = F.grid_sample(ink, grid, align_corners=False)
-    kind = torch.rand(n, 1, 1, 1, device=wide.device)
-    seen = torch.where(kind < 0.2, F.max_pool2d(seen, 3, 1, 1), seen)  # a broader pen
-    seen = torch.where((kind > 0.2) & (kind < 0.35), -F.max_pool2d(-seen, 3, 1, 1), seen)  # a finer one
-    seen = torch.where(kind > 0.8, F.avg_pool2d(seen, 3, 1, 1), seen)  # out of focus
+    bend = torch.randn(n, 2, _BENDS, _BENDS) * _BENT_PX * 2 / side
+    bend = F.interpolate(bend, size=CROP_SIZE_PX, mode="bicubic", align_corners=True).permute(0, 2, 3, 1)
     strength = torch.empty(n, 1, 1, 1, device=wide.device).uniform_(0.6, 1.3)
-    grain = torch.randn_like(seen) * torch.empty_like(strength).uniform_(0, 0.06)
-    return (seen * strength + grain).clamp(0, 1)
+    kind = torch.rand(n, 1, 1, 1, device=wide.device)
+    views = []
+    for k in range(n_views):
+        smaller = VIEWS[0] / VIEWS[k]  # what is moved moves less in a far view
+        matrix = torch.cat([shape * (CROP_SIZE_PX / side), shift * smaller], dim=2)
+        grid = F.affine_grid(matrix, [n, 1, CROP_SIZE_PX, CROP_SIZE_PX], align_corners=False)
+        if k == 0:
+            grid = grid + bend
+        ink = wide[:, k : k + 1].float() / 255
+        seen = F.grid_sample(ink, grid.to(wide.device), align_corners=False)
+        if k == 0:
+            seen = _other_pen(seen, kind)
+        grain = torch.randn_like(seen) * torch.empty_like(strength).uniform_(0, 0.06)
+        views.append(seen * strength + grain)
+    return torch.cat(views, dim=1).clamp(0, 1)
+
+
+def _other_pen(seen: Tensor, kind: Tensor) -> Tensor:
+    """Return views (N, 1, S, S) in a broader pen, a finer one, out of focus or as they are; `kind` 0 to 1."""
+    seen = torch.where(kind < 0.2, F.max_pool2d(seen, 3, 1, 1), seen)
+    seen = torch.where((kind > 0.2) & (kind < 0.35), -F.max_pool2d(-seen, 3, 1, 1), seen)
+    return torch.where(kind > 0.8, F.avg_pool2d(seen, 3, 1, 1), seen)
 
 
 def classifier_batches(sets: list[tuple[TrainingCrops, float]], rng: np.random.Generator) -> Iterator[Batch]:

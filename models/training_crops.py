@@ -1,5 +1,6 @@
 """The crops that teach the classifier: digits and rejects of labelled pages, and MNIST's digits."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +12,10 @@ import torch
 from torchvision.ops import box_iou
 
 from models.detector import DigitDetector
+from models.scale import DIGIT_PX
 from models.tiles import detect_boxes
 from pipeline.confidence import REJECT
-from pipeline.crops import CROP_CONTEXT, CROP_SIZE_PX, cut_boxes
+from pipeline.crops import CROP_SIZE_PX, VIEWS, cut_boxes
 from pipeline.hands import read_mnist
 from pipeline.labels import LabelledPage
 from pipeline.page import Box
@@ -21,12 +23,13 @@ from pipeline.page import Box
 # seen round every training crop, so that it can be turned and shifted
 MARGIN_PX = 12
 _SIDE_PX = CROP_SIZE_PX + 2 * MARGIN_PX
-_MNIST_DIGIT_PX = 20  # the longer side of a digit in MNIST's 28 × 28 pixels
+_SCORE_BAR = 0.15  # boxes of the detector that the classifier learns from
+_SCALES = 0.12  # standard deviation of the logarithm of the scale that a page is shown at
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class TrainingCrops:
-    """Crops uint8 (N, 64, 64), ink is 255, and their classes int64 (N,): 0 to 9, or 10 for reject."""
+    """Crops uint8 (N, 2, 64, 64), ink is 255, and their classes int64 (N,): 0 to 9, or 10 for reject."""
 
     crops: npt.NDArray[np.uint8]
     classes: npt.NDArray[np.int64]
@@ -41,8 +44,10 @@ def page_crops(
     the boxes it drew where there is no digit; its boxes on labelled digits are taken as digits too,
     since those are what the classifier will be given.
     """
-    crops, classes = [np.zeros((0, _SIDE_PX, _SIDE_PX), np.uint8)], [np.zeros(0, np.int64)]
+    crops = [np.zeros((0, len(VIEWS), _SIDE_PX, _SIDE_PX), np.uint8)]
+    classes = [np.zeros(0, np.int64)]
     for page in pages:
+        page = page.scaled(DIGIT_PX / page.digit_px * math.exp(rng.normal(0, _SCALES)))
         boxes = [digit.box for digit in page.digits]
         digits = [digit.digit for digit in page.digits]
         rejects = _parts_without_digits(page, rng) + _between_digits(page, rng)
@@ -57,16 +62,11 @@ def page_crops(
 def mnist_crops(folder: Path, part: str = "train") -> TrainingCrops:
     """Return the digits of MNIST as crops; `part` is "train" (60,000) or "t10k" (10,000)."""
     images, digits = read_mnist(folder, part)
-    side = round(28 * CROP_SIZE_PX / CROP_CONTEXT / _MNIST_DIGIT_PX)
-    crops = np.zeros((len(images), _SIDE_PX, _SIDE_PX), np.uint8)
+    crops = np.zeros((len(images), len(VIEWS), _SIDE_PX, _SIDE_PX), np.uint8)
     for crop, image in zip(crops, images, strict=True):
         rows, columns = np.flatnonzero(image.any(axis=1)), np.flatnonzero(image.any(axis=0))
-        grown = cv2.resize(image, (side, side), interpolation=cv2.INTER_LINEAR)
-        # centred by its box, as the crops of pages are, not by its mass
-        top = round(_SIDE_PX / 2 - (rows[0] + rows[-1] + 1) / 2 * side / 28)
-        left = round(_SIDE_PX / 2 - (columns[0] + columns[-1] + 1) / 2 * side / 28)
-        top, left = (min(max(v, 0), _SIDE_PX - side) for v in (top, left))
-        crop[top : top + side, left : left + side] = grown
+        box = Box(float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1))
+        crop[:] = cut_boxes(image, [box], MARGIN_PX)[0]
     return TrainingCrops(crops, digits)
 
 
@@ -97,7 +97,7 @@ def _between_digits(page: LabelledPage, rng: np.random.Generator) -> list[Box]:
 
 def _detected(page: LabelledPage, detector: DigitDetector) -> tuple[list[Box], list[int], list[Box]]:
     """Return the detector's boxes on labelled digits, those digits, and its boxes where no digit is."""
-    found = detect_boxes(detector, page.ink, 0.25, torch.device("cpu"))
+    found = detect_boxes(detector, page.ink, _SCORE_BAR, torch.device("cpu"))
     boxes = [Box(*(float(v) for v in row[:4])) for row in found]
     labelled = _array([digit.box for digit in page.digits])
     iou = box_iou(torch.from_numpy(_array(boxes)), torch.from_numpy(labelled)).numpy()

@@ -21,7 +21,7 @@ _SHARE_LEFT = 0.6
 class PageRead:
     """What the networks read on a page; `readings` are those of `found.detections`, by position.
 
-    `crops` is what the classifier saw of each, uint8 (N, 40, 40).
+    `crops` is what the classifier saw of each, uint8 (N, 2, 40, 40).
     """
 
     found: PageDetections

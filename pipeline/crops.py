@@ -14,20 +14,21 @@ from pipeline.page import Box, PageDetections
 from pipeline.turning import turn_box, turn_page
 
 CROP_SIZE_PX = 40
-# a crop shows this many times the longer side of its box: the neighbours help to read it
-CROP_CONTEXT = 1.6
+# a crop has two views, which show this many times the longer side of its box: the near one to read the
+# digit by, the far one to tell a number from a word
+VIEWS = (1.6, 5.0)
 
-Crops = npt.NDArray[np.uint8]
+Crops = npt.NDArray[np.uint8]  # (N, 2, 40, 40)
 
 
 def cut_crops(grey: npt.NDArray[np.uint8], found: PageDetections) -> Crops:
-    """Return the crop of every detection, uint8 (N, 40, 40), 0 paper to 255 ink.
+    """Return the crop of every detection, uint8 (N, 2, 40, 40), 0 paper to 255 ink.
 
     `grey` is the page, uint8 (H, W).  Crops are cut from its ink map, turned and at the scale that the
     page was read at, so that the same page always gives the same crops.
     """
     if not found.detections:
-        return np.zeros((0, CROP_SIZE_PX, CROP_SIZE_PX), np.uint8)
+        return np.zeros((0, len(VIEWS), CROP_SIZE_PX, CROP_SIZE_PX), np.uint8)
     height, width = grey.shape
     boxes = [turn_box(d.box, found.turned, width, height) for d in found.detections]
     scaled = [Box(*(v * found.scale for v in (b.x0, b.y0, b.x1, b.y1))) for b in boxes]
@@ -35,30 +36,35 @@ def cut_crops(grey: npt.NDArray[np.uint8], found: PageDetections) -> Crops:
 
 
 def cut_boxes(ink: npt.NDArray[np.uint8], boxes: Sequence[Box], margin_px: int = 0) -> Crops:
-    """Return the crops of boxes given in ink map pixels, uint8 (N, 40, 40); paper beyond the edge.
+    """Return the crops of boxes given in ink map pixels, uint8 (N, 2, 40, 40); paper beyond the edge.
 
-    `margin_px` widens every crop at the same zoom, on all sides: training turns and shifts such
+    `margin_px` widens every view at the same zoom, on all sides: training turns and shifts such
     crops without running out of what stands round them.
     """
     size = CROP_SIZE_PX + 2 * margin_px
-    crops = np.zeros((len(boxes), size, size), np.uint8)
+    crops = np.zeros((len(boxes), len(VIEWS), size, size), np.uint8)
     for crop, box in zip(crops, boxes, strict=True):
-        zoom = CROP_SIZE_PX / (max(box.width, box.height, 4.0) * CROP_CONTEXT)
-        x, y = box.centre
-        reach = size / zoom
-        x0, y0 = max(0, int(x - reach)), max(0, int(y - reach))
-        part = ink[y0 : max(0, int(y + reach)) + 1, x0 : max(0, int(x + reach)) + 1]
-        if part.size == 0:
-            continue
-        if zoom < 0.75:  # blurred first, so that shrinking it skips no stroke
-            part = np.asarray(cv2.GaussianBlur(part, (0, 0), 0.4 / zoom), dtype=np.uint8)
-        # sampled at pixel centres: the middle of the crop falls on the box's centre
-        middle = (size - 1) / 2
-        matrix = np.array(
-            [[zoom, 0, middle - zoom * (x - 0.5 - x0)], [0, zoom, middle - zoom * (y - 0.5 - y0)]]
-        )
-        cv2.warpAffine(part, matrix, (size, size), dst=crop, flags=cv2.INTER_LINEAR)
+        for view, times in zip(crop, VIEWS, strict=True):
+            zoom = CROP_SIZE_PX / (max(box.width, box.height, 4.0) * times)
+            _draw_view(ink, box.centre, zoom, view)
     return crops
+
+
+def _draw_view(ink: npt.NDArray[np.uint8], centre: tuple[float, float], zoom: float, view: Crops) -> None:
+    """Draw what stands round a place of an ink map, `zoom` times as large, into a square view of it."""
+    x, y = centre
+    size = len(view)
+    reach = size / zoom
+    x0, y0 = max(0, int(x - reach)), max(0, int(y - reach))
+    part = ink[y0 : max(0, int(y + reach)) + 1, x0 : max(0, int(x + reach)) + 1]
+    if part.size == 0:
+        return
+    if zoom < 0.75:  # blurred first, so that shrinking it skips no stroke
+        part = np.asarray(cv2.GaussianBlur(part, (0, 0), 0.4 / zoom), dtype=np.uint8)
+    # sampled at pixel centres: the middle of the view falls on the place
+    middle = (size - 1) / 2
+    matrix = np.array([[zoom, 0, middle - zoom * (x - 0.5 - x0)], [0, zoom, middle - zoom * (y - 0.5 - y0)]])
+    cv2.warpAffine(part, matrix, (size, size), dst=view, flags=cv2.INTER_LINEAR)
 
 
 def pack_crops(crops: Crops) -> bytes:
@@ -69,12 +75,12 @@ def pack_crops(crops: Crops) -> bytes:
 
 
 def unpack_crops(blob: bytes) -> Crops:
-    """Return the crops of a blob, uint8 (N, 40, 40); ValueError if it is damaged."""
+    """Return the crops of a blob, uint8 (N, 2, 40, 40); ValueError if it is damaged."""
     try:
         with np.load(io.BytesIO(blob), allow_pickle=False) as opened:
             crops = np.asarray(opened["crops"])
     except (OSError, KeyError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"damaged blob of crops: {error}") from error
-    if crops.dtype != np.uint8 or crops.shape[1:] != (CROP_SIZE_PX, CROP_SIZE_PX):
+    if crops.dtype != np.uint8 or crops.shape[1:] != (len(VIEWS), CROP_SIZE_PX, CROP_SIZE_PX):
         raise ValueError(f"blob of crops holds {crops.dtype} {crops.shape}")
     return crops

@@ -8,7 +8,7 @@ nothing is known.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import cv2
@@ -22,6 +22,7 @@ from pipeline.transcriptions import Line
 
 # the digits of a register page this wide are about 21 pixels high, 13 to 38
 LABEL_WIDTH_PX = 1800
+LABEL_DIGIT_PX = 21.0
 _SAME = 0.5  # intersection over union from which two boxes are of one digit
 
 Ink = npt.NDArray[np.uint8]
@@ -84,9 +85,27 @@ class LabelledPage:
         return np.array(rows, np.float64).reshape(-1, 4)
 
     @cached_property
-    def digit_px(self) -> float | None:
-        """The median height of the digits in ink map pixels; None where there are fewer than 8."""
-        return float(np.median(self.boxes[:, 3] - self.boxes[:, 1])) if len(self.digits) >= 8 else None
+    def digit_px(self) -> float:
+        """The median height of the digits in ink map pixels; what is usual where they are fewer than 8."""
+        heights = self.boxes[:, 3] - self.boxes[:, 1]
+        return float(np.median(heights)) if len(heights) >= 8 else LABEL_DIGIT_PX
+
+    def scaled(self, factor: float) -> "LabelledPage":
+        """Return the page with its ink map and boxes so many times as large, without its lines."""
+        width, height = (max(1, round(side * factor)) for side in (self.ink.shape[1], self.ink.shape[0]))
+        x, y = width / self.ink.shape[1], height / self.ink.shape[0]
+        return replace(
+            self,
+            ink=np.asarray(cv2.resize(self.ink, (width, height), interpolation=cv2.INTER_AREA), np.uint8),
+            known=np.asarray(
+                cv2.resize(self.known, (width, height), interpolation=cv2.INTER_NEAREST), np.uint8
+            ),
+            digits=tuple(
+                LabelledDigit(Box(d.box.x0 * x, d.box.y0 * y, d.box.x1 * x, d.box.y1 * y), d.digit)
+                for d in self.digits
+            ),
+            lines=(),
+        )
 
 
 def label_scale(width: int, height: int) -> float:

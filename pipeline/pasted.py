@@ -19,7 +19,6 @@ from pipeline.written import write_number
 
 _CLEAR_PX = 4  # between a number and its neighbours
 _TRIES = 12  # places looked at for each number
-_USUAL_PX = 21.0  # height of a page's digits where it has too few to tell
 
 
 def paste_pages(pages: Iterable[LabelledPage], hands: Hands, seed: int, n: int) -> Iterator[LabelledPage]:
@@ -36,7 +35,7 @@ def paste_numbers(page: LabelledPage, hands: Hands, rng: np.random.Generator, n:
     ink, known = page.ink.copy(), page.known.copy()
     digits: list[LabelledDigit] = []
     lines: list[LabelledLine] = []
-    usual = page.digit_px or _USUAL_PX
+    usual = page.digit_px
     filled = cv2.integral((ink > 90).astype(np.uint8))
     taken = (known == 0).astype(np.uint8)
     for x0, y0, x1, y1 in page.boxes.astype(np.int64):
