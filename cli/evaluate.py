@@ -166,17 +166,12 @@ def _measured(
     """Return the report on a folder, and how many of its pages could not be read."""
     from cli.evaluating import evaluate_pages
     from cli.evaluating_sets import evaluate_digits, evaluate_fields, evaluate_tables
-    from models.reader import load_classifier, load_detector, load_orienter
-    from models.whole import Chain
+    from models.reader import load_classifier
+    from models.whole import load_chain
 
-    classifier = load_classifier(settings.classifier, settings.device)
     if kind == "digits":
-        return evaluate_digits(classifier, folder), 0
-    chain = Chain(
-        load_orienter(settings.orienter, settings.device),
-        load_detector(settings.detector, settings.device),
-        classifier,
-    )
+        return evaluate_digits(load_classifier(settings.classifier, settings.device), folder), 0
+    chain = load_chain(settings)
     if kind == "fields":
         return evaluate_fields(chain, settings, folder, part)
     if kind == "tables":

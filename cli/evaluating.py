@@ -13,7 +13,7 @@ from cli.page_tables import page_tables
 from cli.report import Report, rounded
 from cli.truths import exported, read_truths
 from cli.wrong_cells import wrong_cells
-from models.calibrate import cross_fitted
+from models.calibrate import cross_fitted_worth
 from models.evaluation import EvaluatedPage, evaluate_page, outcomes_of
 from models.whole import Chain
 from pipeline.contact_sheets import Strip
@@ -73,7 +73,8 @@ def _report(pages: Sequence[Measured]) -> Report:
     }
     sure = {"digits": digits_worth(evaluated), "numbers": numbers_worth(evaluated)}
     if len(evaluated) > 1:
-        sure |= cross_fitted_worth(evaluated)
+        of_digits, of_numbers = cross_fitted_worth([outcomes_of(page) for page in evaluated])
+        sure |= {"digits, cross-fitted": of_digits, "numbers, cross-fitted": of_numbers}
     seconds = {
         "detect_s": median(page.read.detect_s for page in evaluated) if evaluated else 0.0,
         "classify_s": median(page.read.classify_s for page in evaluated) if evaluated else 0.0,
@@ -81,9 +82,10 @@ def _report(pages: Sequence[Measured]) -> Report:
     intervals = _intervals(evaluated)
     figures = {
         **shares(whole),
-        **{"kept": sure["digits"].kept, "right_of_kept": sure["digits"].right_of_kept},
-        **{"ece": sure["digits"].ece, "numbers_kept": sure["numbers"].kept},
-        **{"numbers_right_of_kept": sure["numbers"].right_of_kept, "numbers_ece": sure["numbers"].ece},
+        **_worth("", sure["digits"]),
+        **_worth("numbers_", sure["numbers"]),
+        **_worth("fitted_", sure.get("digits, cross-fitted", sure["digits"])),
+        **_worth("fitted_numbers_", sure.get("numbers, cross-fitted", sure["numbers"])),
         **seconds,
     }
     if variants:
@@ -125,6 +127,14 @@ def shares(totals: Totals) -> dict[str, float]:
     }
 
 
+def _worth(prefix: str, worth: Reliability) -> dict[str, float]:
+    return {
+        f"{prefix}kept": worth.kept,
+        f"{prefix}right_of_kept": worth.right_of_kept,
+        f"{prefix}ece": worth.ece,
+    }
+
+
 def digits_worth(pages: Sequence[EvaluatedPage]) -> Reliability:
     """Return what the confidences of the digits found on pages are worth; a false box counts as wrong."""
     confidence = [np.zeros(0), *(page.read.confidence for page in pages)]
@@ -135,20 +145,6 @@ def numbers_worth(pages: Sequence[EvaluatedPage]) -> Reliability:
     """Return what the confidences of whole numbers are worth; a missed or added digit makes one wrong."""
     confidence = np.array([number.confidence for page in pages for number in page.read.numbers], np.float64)
     return reliability(confidence, np.concatenate([_NONE, *(page.numbers_right for page in pages)]))
-
-
-def cross_fitted_worth(pages: Sequence[EvaluatedPage]) -> dict[str, Reliability]:
-    """Return what confidences are worth that are fitted, for each page, on the other pages."""
-    outcomes = [outcomes_of(page) for page in pages]
-    digits, numbers = cross_fitted(outcomes)
-    return {
-        "digits, cross-fitted": reliability(
-            np.concatenate(digits), np.concatenate([page.right for page in pages])
-        ),
-        "numbers, cross-fitted": reliability(
-            np.concatenate(numbers), np.concatenate([page.numbers_right for page in pages])
-        ),
-    }
 
 
 _NONE = np.zeros(0, bool)

@@ -7,13 +7,11 @@ import numpy as np
 import numpy.typing as npt
 
 from cli.truths import read_truths
-from models.calibrate import Outcomes, cross_fitted, fit_confidence, fit_temperature
+from models.calibrate import Outcomes, cross_fitted_worth, fit_confidence, fit_temperature
 from models.checkpoint import load_checkpoint, save_checkpoint
 from models.evaluation import evaluate_page, outcomes_of
-from models.reader import load_classifier, load_detector, load_orienter
-from models.whole import Chain
+from models.whole import Chain, load_chain
 from pipeline.errors import SourceError
-from pipeline.reliability import reliability
 from pipeline.settings import Settings
 from pipeline.transcriptions import find_transcribed, read_lines
 
@@ -23,12 +21,7 @@ def fit_on_pages(settings: Settings, folder: Path, output: Path) -> str:
 
     Raises SourceError where the folder has none that can be read.
     """
-    chain = Chain(
-        load_orienter(settings.orienter, settings.device),
-        load_detector(settings.detector, settings.device),
-        load_classifier(settings.classifier, settings.device),
-    )
-
+    chain = load_chain(settings)
     temperature = chain.classifier.temperature * fit_temperature(_read(chain, settings, folder))
     # read once more: at another temperature other boxes are rejected
     chain = replace(chain, classifier=replace(chain.classifier, temperature=temperature))
@@ -41,9 +34,7 @@ def fit_on_pages(settings: Settings, folder: Path, output: Path) -> str:
         confidence={"digit": list(fitted.digit), "number": list(fitted.number)},
     )
     save_checkpoint(output, weights, metadata)
-    digits, numbers = cross_fitted(pages)
-    of_digits = reliability(np.concatenate(digits), np.concatenate([page.right for page in pages]))
-    of_numbers = reliability(np.concatenate(numbers), np.concatenate([page.numbers_right for page in pages]))
+    of_digits, of_numbers = cross_fitted_worth(pages)
     return "\n".join(
         f"{name:8} {worth.n:6,}  confidence 0.95 or more: {worth.kept:.1%}, right {worth.right_of_kept:.1%}"
         f"  calibration error {worth.ece:.3f}"

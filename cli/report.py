@@ -20,18 +20,24 @@ if TYPE_CHECKING:
 
     from pipeline.exports import ExportedPage
 
-# what is measured on each kind of folder; loss: with --sizes or --turns
+# what is measured on each kind of folder; fitted: confidence fitted, for each page, on the others; loss: with
+# --sizes or --turns
 FIGURES = {
     "pages": (
         *("f1", "precision", "recall", "cells", "classifier", "in_cells", "in_text", "kept", "right_of_kept"),
-        *("ece", "numbers_kept", "numbers_right_of_kept", "numbers_ece", "detect_s", "classify_s", "loss"),
+        *("ece", "numbers_kept", "numbers_right_of_kept", "numbers_ece"),
+        *("fitted_kept", "fitted_right_of_kept", "fitted_ece", "fitted_numbers_kept"),
+        *("fitted_numbers_right_of_kept", "fitted_numbers_ece", "detect_s", "classify_s", "loss"),
     ),
     "fields": ("amounts", "boxes_f1", "f1", "classifier"),
     "digits": ("accuracy", "accuracy_of_ten"),
     "tables": ("recall", "precision", "numbers", "missed", "false"),
 }
 # figures that are better when they are smaller: what is required of them is a most, not a least
-LESS_IS_BETTER = ("ece", "numbers_ece", "loss", "detect_s", "classify_s", "missed", "false")
+LESS_IS_BETTER = (
+    *("ece", "numbers_ece", "fitted_ece", "fitted_numbers_ece"),
+    *("loss", "detect_s", "classify_s", "missed", "false"),
+)
 
 
 @dataclass(frozen=True, slots=True)

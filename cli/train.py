@@ -65,24 +65,16 @@ def detector(
       archive train detector labels=0.7 drawn=0.3 --minutes 30 -o detector.safetensors
       archive train detector mine --start detector.safetensors --minutes 10 -o mine.safetensors
     """
-    import numpy as np
-
-    from cli.trainings import Keeper, folder_share, metadata_of, start_from
+    from cli.trainings import Job, read_sets
     from models.detector import DetectorConfig, DigitDetector
-    from models.reader import pick_device
     from models.train_detector import Windows, detector_batches, detector_losses, detector_recipe
-    from models.training import Training
-    from pipeline.label_sets import read_label_set
 
-    device = pick_device(settings_of(ctx).device)
-    network = DigitDetector(DetectorConfig())
-    start_from(start, network, "digit-detector")
-    shares = [(read_label_set(folder), share) for folder, share in map(folder_share, sets)]
-    training = Training(network, detector_recipe(minutes, seed, goes_on=start is not None), device)
-    keeper = Keeper(output, training, metadata_of("digit-detector", DetectorConfig(), sets))
-    batches = detector_batches(shares, Windows(), np.random.default_rng([seed, training.step]))
-    keeper.run(batches, lambda net, batch: detector_losses(net, batch, device))
-    keeper.finish()
+    config, recipe = DetectorConfig(), detector_recipe(minutes, seed, goes_on=start is not None)
+    job = Job(settings_of(ctx).device, output, start, sets)
+    training = job.begin("digit-detector", DigitDetector(config), config, recipe)
+    pages = read_sets(sets)
+    training.run(lambda rng: detector_batches(pages, Windows(), rng), detector_losses)
+    training.finish()
 
 
 @train.command()
@@ -101,24 +93,16 @@ def orienter(
       archive train orienter labels --minutes 5 -o orienter.safetensors
       archive train orienter mine --start orienter.safetensors --minutes 2 -o mine.safetensors
     """
-    import numpy as np
-
-    from cli.trainings import Keeper, folder_share, metadata_of, start_from
+    from cli.trainings import Job, read_sets
     from models.orienter import OrienterConfig, PageOrienter
-    from models.reader import pick_device
     from models.train_orienter import orienter_batches, orienter_losses, orienter_recipe
-    from models.training import Training
-    from pipeline.label_sets import read_label_set
 
-    device = pick_device(settings_of(ctx).device)
-    network = PageOrienter(OrienterConfig())
-    start_from(start, network, "page-orienter")
-    shares = [(read_label_set(folder), share) for folder, share in map(folder_share, sets)]
-    training = Training(network, orienter_recipe(minutes, seed, goes_on=start is not None), device)
-    keeper = Keeper(output, training, metadata_of("page-orienter", OrienterConfig(), sets))
-    batches = orienter_batches(shares, np.random.default_rng([seed, training.step]))
-    keeper.run(batches, lambda net, batch: orienter_losses(net, batch, device))
-    keeper.finish()
+    config, recipe = OrienterConfig(), orienter_recipe(minutes, seed, goes_on=start is not None)
+    job = Job(settings_of(ctx).device, output, start, sets)
+    training = job.begin("page-orienter", PageOrienter(config), config, recipe)
+    pages = read_sets(sets)
+    training.run(lambda rng: orienter_batches(pages, rng), orienter_losses)
+    training.finish()
 
 
 @train.command()
@@ -148,32 +132,27 @@ def classifier(
     """
     import numpy as np
 
-    from cli.trainings import Keeper, folder_share, metadata_of, start_from
+    from cli.trainings import Job, read_sets
     from models.calibrate import accuracy
     from models.classifier import ClassifierConfig, DigitClassifier
-    from models.reader import load_detector, pick_device
+    from models.reader import load_detector
     from models.train_classifier import classifier_batches, classifier_losses, classifier_recipe
-    from models.training import Training
     from models.training_crops import mnist_crops, page_crops
-    from pipeline.label_sets import read_label_set
 
-    device = pick_device(settings_of(ctx).device)
-    network = DigitClassifier(ClassifierConfig())
-    start_from(start, network, "digit-classifier")
+    config, recipe = ClassifierConfig(), classifier_recipe(minutes, seed, goes_on=start is not None)
+    job = Job(settings_of(ctx).device, output, start, (*sets, *(["mnist"] if mnist else [])))
+    network = DigitClassifier(config)
+    training = job.begin("digit-classifier", network, config, recipe)
     drawer = load_detector(boxes, "cpu").network if boxes else None
     rng = np.random.default_rng(seed)
-    crops = [(page_crops(read_label_set(f), drawer, rng), share) for f, share in map(folder_share, sets)]
+    crops = [(page_crops(pages, drawer, rng), share) for pages, share in read_sets(sets)]
     if mnist:
         crops.append((mnist_crops(mnist), 0.15))
-    training = Training(network, classifier_recipe(minutes, seed, goes_on=start is not None), device)
-    names = (*sets, *(["mnist"] if mnist else []))
-    keeper = Keeper(output, training, metadata_of("digit-classifier", ClassifierConfig(), names))
-    batches = classifier_batches(crops, np.random.default_rng([seed, training.step]))
-    keeper.run(batches, lambda net, batch: classifier_losses(net, batch, device))
+    training.run(lambda rng: classifier_batches(crops, rng), classifier_losses)
     metrics: dict[str, float] = {}
     if mnist:
         metrics["mnist test accuracy"] = round(accuracy(network, mnist_crops(mnist, "t10k")), 4)
-    keeper.finish(metrics)
+    training.finish(metrics)
 
 
 @train.command()

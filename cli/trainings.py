@@ -1,21 +1,50 @@
-"""What the commands of `archive train` share: where a training starts, and how it is kept."""
+"""What the commands of `archive train` share: how a training begins, and how it is kept."""
 
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import numpy as np
 
 from models.checkpoint import Metadata, grow_into, load_checkpoint, save_checkpoint
-from models.training import Losses, Progress, Training
+from models.reader import pick_device
+from models.training import Losses, Progress, Recipe, Training
 from pipeline.errors import UsageError
+from pipeline.label_sets import read_label_set
+from pipeline.labels import LabelledPage
 from pipeline.plots import draw_curves
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a training is given: where it computes, what it writes, what it starts from, and its data."""
+
+    device: str
+    output: Path
+    start: Path | None
+    data: tuple[str, ...]
+
+    def begin(self, kind: str, network: "nn.Module", config: Any, recipe: Recipe) -> "Keeper":
+        """Return the training of a network of this kind: a new one, or the one that was cut."""
+        device = pick_device(self.device)
+        if self.start is not None:
+            weights, _ = load_checkpoint(self.start, kind)
+            grow_into(network, weights)
+        names = [Path(text.partition("=")[0]).name for text in self.data]
+        # the command without the folders of this machine
+        words = [Path(word).name if "/" in word else word for word in ["archive", *sys.argv[1:]]]
+        metadata = Metadata(
+            kind, asdict(config), data=names, recipe=" ".join(words), commit=_commit_of_code()
+        )
+        return Keeper(self.output, Training(network, recipe, device), metadata)
 
 
 class Keeper:
@@ -27,9 +56,17 @@ class Keeper:
         if self.state.exists():
             self._go_on()
 
-    def run(self, batches: Iterator[Any], losses_of: "Callable[[nn.Module, Any], Losses]") -> None:
-        """Train until the time is over."""
-        self.training.run(batches, losses_of, self._say, self._save)
+    def run(
+        self,
+        batches_of: "Callable[[np.random.Generator], Iterator[Any]]",
+        losses_of: "Callable[[nn.Module, Any, torch.device], Losses]",
+    ) -> None:
+        """Train until the time is over; a training that goes on draws other batches than before."""
+        training = self.training
+        batches = batches_of(np.random.default_rng([training.recipe.seed, training.step]))
+        training.run(
+            batches, lambda net, batch: losses_of(net, batch, training.device), self._say, self._save
+        )
 
     def finish(self, metrics: dict[str, float] | None = None) -> None:
         """Write the checkpoint and its learning curve, and say so."""
@@ -57,31 +94,12 @@ class Keeper:
         self.training.save_state(self.state, self.metadata.recipe)
 
 
-def folder_share(text: str) -> tuple[Path, float]:
-    """Return folder and share of `FOLDER[=SHARE]`; UsageError where the share is no number."""
-    folder, _, share = text.partition("=")
-    try:
-        return Path(folder), float(share or 1.0)
-    except ValueError as error:
-        raise UsageError(f"{text}: the share behind = is no number") from error
+def read_sets(sets: tuple[str, ...]) -> list[tuple[list[LabelledPage], float]]:
+    """Return the pages of label sets given as `FOLDER[=SHARE]`, each with its share."""
+    return [(read_label_set(folder), share) for folder, share in map(_folder_share, sets)]
 
 
-def start_from(start: Path | None, network: "nn.Module", kind: str) -> None:
-    """Put the weights of a checkpoint of this kind into a network, where one is given."""
-    if start is not None:
-        weights, _ = load_checkpoint(start, kind)
-        grow_into(network, weights)
-
-
-def metadata_of(kind: str, config: Any, sets: tuple[str, ...]) -> Metadata:
-    """Return what a new checkpoint says about itself: its configuration, data, command and commit."""
-    names = [Path(text.partition("=")[0]).name for text in sets]
-    # the command without the folders of this machine
-    recipe = " ".join(Path(word).name if "/" in word else word for word in ["archive", *sys.argv[1:]])
-    return Metadata(kind, asdict(config), data=names, recipe=recipe, commit=commit_of_code())
-
-
-def commit_of_code() -> str:
+def _commit_of_code() -> str:
     """Return the commit of the code that trains, or nothing where it is no checkout."""
     here = Path(__file__).resolve().parent
     try:
@@ -91,3 +109,12 @@ def commit_of_code() -> str:
     except OSError:
         return ""
     return answer.stdout.strip() if answer.returncode == 0 else ""
+
+
+def _folder_share(text: str) -> tuple[Path, float]:
+    """Return folder and share of `FOLDER[=SHARE]`; UsageError where the share is no number."""
+    folder, _, share = text.partition("=")
+    try:
+        return Path(folder), float(share or 1.0)
+    except ValueError as error:
+        raise UsageError(f"{text}: the share behind = is no number") from error

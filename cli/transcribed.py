@@ -5,11 +5,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
+
 from cli.terminal import say
+from models.scale import DIGIT_PX
 from pipeline.alignment import Candidates
 from pipeline.errors import SourceError
 from pipeline.ink import ink_map
-from pipeline.labels import Ink, LabelledPage, label_page, label_scale, lines_with_digits
+from pipeline.labels import LABEL_DIGIT_PX, Ink, LabelledPage, label_page, label_scale, lines_with_digits
 from pipeline.paths import path_to_text, printable
 from pipeline.settings import Settings
 from pipeline.sources import probe, read_page
@@ -25,6 +29,10 @@ class Networks:
 
     detector: "Detector"
     classifier: "Classifier"
+
+    def scale_of(self, grey: npt.NDArray[np.uint8]) -> float:
+        """Return the scale that brings the digits of a page, uint8 (H, W), to the labels' size."""
+        return self.detector.scale_of(grey) * LABEL_DIGIT_PX / DIGIT_PX
 
     def look(self, ink: Ink, written: Ink) -> Candidates:
         """Return what the networks see on an ink map where digits are written."""
@@ -64,7 +72,7 @@ class Transcribed:
         except SourceError as error:
             raise SourceError(f"{printable(path_to_text(image))}: {error}") from error
         networks = self.networks
-        scale = networks.detector.scale_of(grey) if networks else label_scale(grey.shape[1], grey.shape[0])
+        scale = networks.scale_of(grey) if networks else label_scale(grey.shape[1], grey.shape[0])
         ink = ink_map(grey, scale)
         collection = printable(path_to_text(image.parent.resolve().name)) or "pages"
         name = f"{collection}-{printable(path_to_text(image.stem))}"

@@ -11,8 +11,9 @@ import numpy.typing as npt
 import torch
 
 from models.classifier import DigitClassifier
-from models.training_crops import MARGIN_PX, TrainingCrops
+from models.training_crops import TrainingCrops
 from pipeline.confidence import Confidence, digit_features, fit_logistic, number_features
+from pipeline.reliability import Reliability, reliability
 
 _BATCH = 256
 
@@ -23,7 +24,7 @@ class Outcomes:
 
     `chances` float64 (N, 11) are the classifier's, `scores` (N,) the detector's; `digits` int64 (N,) were
     read, `classes` int64 (N,) stand there (10: none).  `numbers` are M arrays of positions among the
-    digits, `numbers_right` bool (M,).
+    digits, `doubts` float64 (M, 2) of them as `number_doubts` gives them, `numbers_right` bool (M,).
     """
 
     chances: npt.NDArray[np.float64]
@@ -31,6 +32,7 @@ class Outcomes:
     digits: npt.NDArray[np.int64]
     classes: npt.NDArray[np.int64]
     numbers: tuple[npt.NDArray[np.int64], ...]
+    doubts: npt.NDArray[np.float64]
     numbers_right: npt.NDArray[np.bool_]
 
     @property
@@ -60,7 +62,7 @@ def fit_confidence(pages: Sequence[Outcomes]) -> Confidence:
     features = [digit_features(page.chances, page.scores) for page in pages]
     digit = fit_logistic(np.concatenate(features), np.concatenate([page.right for page in pages]))
     so_far = Confidence(digit)
-    numbers = [number_features(_of_members(so_far, page)) for page in pages]
+    numbers = [number_features(_of_members(so_far, page), page.doubts) for page in pages]
     right = np.concatenate([page.numbers_right for page in pages])
     return Confidence(digit, fit_logistic(np.concatenate(numbers), right))
 
@@ -73,8 +75,17 @@ def cross_fitted(
     for k, page in enumerate(pages):
         confidence = fit_confidence([*pages[:k], *pages[k + 1 :]])
         digits.append(confidence.of_digits(page.chances, page.scores))
-        numbers.append(confidence.of_numbers(_of_members(confidence, page)))
+        numbers.append(confidence.of_numbers(_of_members(confidence, page), page.doubts))
     return digits, numbers
+
+
+def cross_fitted_worth(pages: Sequence[Outcomes]) -> tuple[Reliability, Reliability]:
+    """Return what confidences in digits and in numbers are worth that are fitted on the other pages."""
+    digits, numbers = cross_fitted(pages)
+    return (
+        reliability(np.concatenate(digits), np.concatenate([page.right for page in pages])),
+        reliability(np.concatenate(numbers), np.concatenate([page.numbers_right for page in pages])),
+    )
 
 
 def _of_members(confidence: Confidence, page: Outcomes) -> list[npt.NDArray[np.float64]]:
@@ -91,10 +102,10 @@ def predict(network: DigitClassifier, wide: TrainingCrops) -> torch.Tensor:
     """Return the logits (N, 11) of wide crops as they stand, their margins cut off."""
     network.eval()
     device = next(network.parameters()).device
-    inner = wide.crops[:, :, MARGIN_PX:-MARGIN_PX, MARGIN_PX:-MARGIN_PX]
+    crops = torch.from_numpy(wide.seen)
     answers = [torch.zeros(0, 11)]
     with torch.inference_mode():
-        for start in range(0, len(inner), _BATCH):
-            batch = torch.from_numpy(inner[start : start + _BATCH].copy()).to(device).float() / 255
+        for start in range(0, len(crops), _BATCH):
+            batch = crops[start : start + _BATCH].to(device).float() / 255
             answers.append(network(batch).float().cpu())
     return torch.cat(answers)

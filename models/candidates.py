@@ -7,9 +7,11 @@ import torch
 from torchvision.ops import box_iou, nms
 
 from models.reader import Classifier, Detector
+from models.scale import DIGIT_PX
 from pipeline.alignment import Candidates
 from pipeline.confidence import REJECT
 from pipeline.crops import cut_boxes
+from pipeline.labels import LABEL_DIGIT_PX
 from pipeline.line_parts import without_rules
 from pipeline.page import Box
 
@@ -24,18 +26,21 @@ def find_candidates(
 ) -> Candidates:
     """Return the candidates on an ink map, uint8 (h, w).
 
-    `written` is uint8 (h, w), 1 on lines with digits: only there parts of ink count.
+    Its digits are about 21 pixels high.  `written` is uint8 (h, w), 1 on lines with digits: only there
+    parts of ink count.
     """
-    found = detector.boxes(ink, _SCORE_BAR)
-    boxes, scores = found[:, :4], found[:, 4]
+    smaller = DIGIT_PX / LABEL_DIGIT_PX
+    seen = np.asarray(cv2.resize(ink, None, fx=smaller, fy=smaller, interpolation=cv2.INTER_AREA), np.uint8)
+    found = detector.boxes(seen, _SCORE_BAR)
+    boxes, scores = found[:, :4] / np.float32(smaller), found[:, 4]
     parts = _parts(without_rules(ink), written)
     if len(parts) and len(boxes):
         nearest = box_iou(torch.from_numpy(parts), torch.from_numpy(boxes)).amax(dim=1).numpy()
         parts = parts[nearest < 0.5]
     boxes = np.concatenate([boxes, parts])
     scores = np.concatenate([scores, np.full(len(parts), _PART_SCORE, np.float32)])
-    crops = cut_boxes(ink, [Box(*(float(v) for v in box)) for box in boxes], 0)
-    chances = classifier.probabilities(crops).astype(np.float64)  # (N, 11)
+    crops = cut_boxes(seen, [Box(*(float(v) for v in box)) for box in boxes * smaller])
+    chances = classifier.chances(crops).astype(np.float64)  # (N, 11)
     digits = chances[:, :REJECT] / chances[:, :REJECT].sum(axis=1, keepdims=True).clip(1e-9)
     return Candidates(boxes.astype(np.float64), digits, scores * (1 - _DOUBT_IN_REJECT * chances[:, REJECT]))
 

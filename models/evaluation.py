@@ -12,6 +12,7 @@ from models.reader import Classifier
 from models.training_crops import TrainingCrops
 from models.whole import Chain
 from pipeline.confidence import REJECT
+from pipeline.numbers import number_doubts
 from pipeline.page import Box, Number
 from pipeline.scoring import PageScore, right_digits, right_numbers, score_page, true_classes
 from pipeline.transcriptions import Line
@@ -22,7 +23,7 @@ class DigitsRead:
     """The N accepted digits of a page, which was `width` × `height` pixels large.
 
     `scores` and `confidence` are float64 (N,), `chances` float32 (N, 11): the digits, then reject.  The
-    members of `numbers` count among these digits.
+    members of `numbers` count among these digits; `doubts` float64 (M, 2) are what may belong to them too.
     """
 
     width: int
@@ -34,6 +35,7 @@ class DigitsRead:
     confidence: npt.NDArray[np.float64]
     chances: npt.NDArray[np.float32]
     numbers: tuple[Number, ...]
+    doubts: npt.NDArray[np.float64]
     detect_s: float
     classify_s: float
 
@@ -65,11 +67,12 @@ def read_digits(chain: Chain, grey: npt.NDArray[np.uint8]) -> DigitsRead:
         digits=tuple(reading.digit for reading in read.readings if reading.digit is not None),
         scores=np.array([detection.score for detection in detections], np.float64),
         confidence=np.array([read.readings[i].confidence for i in accepted], np.float64),
-        chances=chain.classifier.probabilities(read.crops[accepted]),
+        chances=read.chances[accepted],
         numbers=tuple(
             replace(number, members=tuple(place[member] for member in number.members))
             for number in read.numbers
         ),
+        doubts=number_doubts(read.numbers, read.found, read.readings),
         detect_s=read.detect_s,
         classify_s=read.classify_s,
     )
@@ -110,5 +113,6 @@ def outcomes_of(page: EvaluatedPage) -> Outcomes:
         digits=np.array(read.digits, np.int64),
         classes=true_classes(page.score, len(read.digits)),
         numbers=tuple(np.array(number.members, np.int64) for number in read.numbers),
+        doubts=read.doubts,
         numbers_right=page.numbers_right,
     )

@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.detector import conv
-from models.scale import Look
+from models.scale import DIGIT_PX, Look
 
 WINDOW_PX = 256
-ORIENT_SHARE = 0.5  # of the scale at which digits are detected
+ORIENT_DIGIT_PX = 10.5  # how high digits are in a window
 _MOST_WINDOWS = 12
 _MIN_INK = 0.01  # share of a window that is written on
 N_TURNS = 4  # by how many quarters, clockwise, a window must be turned to be upright
@@ -51,7 +51,7 @@ class PageOrienter(nn.Module):
 
 def orienting_windows(look: Look) -> npt.NDArray[np.uint8]:
     """Return the windows of a page that have the most ink, uint8 (N, 256, 256), 12 at most."""
-    factor = look.scale / look.look_scale * ORIENT_SHARE
+    factor = look.scale / look.look_scale * ORIENT_DIGIT_PX / DIGIT_PX
     size = (max(1, round(look.ink.shape[1] * factor)), max(1, round(look.ink.shape[0] * factor)))
     ink = cv2.resize(look.ink, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR)
     windows = []

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torchvision.ops import nms
 
 from models.checkpoint import Metadata, file_sha256, load_checkpoint, load_weights
 from models.classifier import ClassifierConfig, DigitClassifier
@@ -20,13 +21,13 @@ from models.tiles import detect_boxes
 from pipeline.confidence import REJECT, Confidence
 from pipeline.errors import MissingError
 from pipeline.ink import ink_map
-from pipeline.numbers import group_numbers
+from pipeline.numbers import group_numbers, number_doubts
 from pipeline.page import Box, Detection, Number, PageDetections, Reading
 
-# peaks below this can't be accepted; the classifier decides about the doubtful ones above it
-SCORE_BAR = 0.30
-# a crop counts as a digit where score × (1 − P(reject)) reaches this: either alone is worse
-ACCEPT_BAR = 0.30
+# a box counts as a digit where score × P(best digit) reaches this: either alone is worse
+ACCEPT_BAR = 0.25
+# of two boxes that overlap when they are brought to this share of their size only the better is a digit
+_CORE = 0.6
 _SURE_BAR = 0.40  # for boxes that say how large digits are
 _TURN_BAR = 0.6  # a page is turned only where the orienter is this sure
 _BATCH = 256
@@ -72,7 +73,7 @@ class Detector:
         """
         scale = self.scale_of(grey, look)
         ink = ink_map(grey, scale)
-        found = self.boxes(ink, SCORE_BAR)
+        found = self.boxes(ink, ACCEPT_BAR)
         # what the ink map was really multiplied by, which rounding to whole pixels changed a little
         factors = np.array([ink.shape[1] / grey.shape[1], ink.shape[0] / grey.shape[0]] * 2)
         limits = np.array([grey.shape[1], grey.shape[0]] * 2, np.float64)
@@ -103,30 +104,36 @@ class Classifier:
     device: torch.device
     sha256: str
 
-    def read(self, crops: npt.NDArray[np.uint8], scores: Sequence[float]) -> list[Reading]:
-        """Return the reading of each crop, uint8 (N, 2, 40, 40).
+    def readings(self, chances: npt.NDArray[np.float32], found: PageDetections) -> tuple[Reading, ...]:
+        """Return the readings of a page's detections from their chances, float32 (N, 11).
 
-        `scores` are those of the crops' detections: a weak detection needs a surer reading to count
-        as a digit.
+        A weak detection needs a surer reading to count as a digit, and of two round the same digit only
+        the better one counts.
         """
-        probabilities = self.probabilities(crops)
-        sure = self.confidence.of_digits(probabilities.astype(np.float64), np.array(scores, np.float64))
-        return [
-            _reading(row, score, float(of_digit))
-            for row, score, of_digit in zip(probabilities, scores, sure, strict=True)
-        ]
+        scores = np.array(found.scores, np.float64)
+        sure = self.confidence.of_digits(chances.astype(np.float64), scores)
+        worth = scores * chances[:, :REJECT].max(axis=1, initial=0.0)
+        accepted = np.zeros(len(worth), bool)
+        accepted[_singles(found, worth, worth >= ACCEPT_BAR)] = True
+        return tuple(
+            _reading(row, is_digit, float(of_digit))
+            for row, is_digit, of_digit in zip(chances, accepted.tolist(), sure, strict=True)
+        )
 
     def numbers(self, found: PageDetections, readings: Sequence[Reading]) -> tuple[Number, ...]:
         """Return the numbers of a page in reading order, with the confidence that each is right."""
         numbers = group_numbers(found.detections, readings, found.turned)
         digits = [np.array([readings[member].confidence for member in number.members]) for number in numbers]
-        sure = self.confidence.of_numbers(digits)
+        sure = self.confidence.of_numbers(digits, number_doubts(numbers, found, readings))
         return tuple(
             replace(number, confidence=float(one)) for number, one in zip(numbers, sure, strict=True)
         )
 
-    def probabilities(self, crops: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Return calibrated class probabilities, float32 (N, 11): digits 0 to 9, then reject."""
+    def chances(self, crops: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Return calibrated class probabilities of crops, uint8 (N, 2, 40, 40).
+
+        They are float32 (N, 11): digits 0 to 9, then reject.
+        """
         answers = [np.zeros((0, REJECT + 1), np.float32)]
         for start in range(0, len(crops), _BATCH):
             batch = torch.from_numpy(crops[start : start + _BATCH]).to(self.device)
@@ -138,31 +145,25 @@ class Classifier:
 
 def load_detector(file: Path, device: str = "auto") -> Detector:
     """Return the detector of a checkpoint; MissingError if it or the device is not there."""
-    weights, metadata = load_checkpoint(file, "digit-detector")
-    network = _built(lambda config: DigitDetector(DetectorConfig(**config)), metadata, file)
-    load_weights(network, weights, file)
-    place = pick_device(device)
-    _ready(network, place)
+    network, _, place = _loaded(
+        "digit-detector", lambda config: DigitDetector(DetectorConfig(**config)), file, device
+    )
     return Detector(network, place, file_sha256(file))
 
 
 def load_orienter(file: Path, device: str = "auto") -> Orienter:
     """Return the orienter of a checkpoint; MissingError if it or the device is not there."""
-    weights, metadata = load_checkpoint(file, "page-orienter")
-    network = _built(lambda config: PageOrienter(OrienterConfig(**config)), metadata, file)
-    load_weights(network, weights, file)
-    place = pick_device(device)
-    _ready(network, place)
+    network, _, place = _loaded(
+        "page-orienter", lambda config: PageOrienter(OrienterConfig(**config)), file, device
+    )
     return Orienter(network, place, file_sha256(file))
 
 
 def load_classifier(file: Path, device: str = "auto") -> Classifier:
     """Return the classifier of a checkpoint; MissingError if it or the device is not there."""
-    weights, metadata = load_checkpoint(file, "digit-classifier")
-    network = _built(lambda config: DigitClassifier(ClassifierConfig(**config)), metadata, file)
-    load_weights(network, weights, file)
-    place = pick_device(device)
-    _ready(network, place)
+    network, metadata, place = _loaded(
+        "digit-classifier", lambda config: DigitClassifier(ClassifierConfig(**config)), file, device
+    )
     confidence = Confidence(**{kind: tuple(weights) for kind, weights in metadata.confidence.items()})
     return Classifier(network, metadata.temperature, confidence, place, file_sha256(file))
 
@@ -179,10 +180,21 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def _reading(row: npt.NDArray[np.float32], score: float, of_digit: float) -> Reading:
+def _singles(
+    found: PageDetections, worth: npt.NDArray[np.float64], among: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.int64]:
+    """Return the positions of those detections that stay where several are round one digit."""
+    positions = np.flatnonzero(among)
+    corners = [(d.box.x0, d.box.y0, d.box.x1, d.box.y1) for d in (found.detections[i] for i in positions)]
+    boxes = torch.tensor(corners, dtype=torch.float64).reshape(-1, 4)
+    centre, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2 * _CORE
+    kept = nms(torch.cat([centre - half, centre + half], dim=1), torch.from_numpy(worth[positions]), 0.0)
+    return np.asarray(positions[kept.numpy()])
+
+
+def _reading(row: npt.NDArray[np.float32], is_digit: bool, of_digit: float) -> Reading:
     order = np.argsort(-row, kind="stable")
-    accepted = score * (1 - row[REJECT]) >= ACCEPT_BAR
-    best = int(next(i for i in order if i != REJECT)) if accepted else REJECT
+    best = int(row[:REJECT].argmax()) if is_digit else REJECT
     rest = [int(i) for i in order if i != best][:_RUNNERS_UP]
     return Reading(
         digit=None if best == REJECT else best,
@@ -191,13 +203,20 @@ def _reading(row: npt.NDArray[np.float32], score: float, of_digit: float) -> Rea
     )
 
 
-def _built(build: Callable[[dict[str, Any]], Network], metadata: Metadata, file: Path) -> Network:
-    """Build the network that a checkpoint's configuration describes; MissingError if it describes none."""
+def _loaded(
+    kind: str, build: Callable[[dict[str, Any]], Network], file: Path, device: str
+) -> tuple[Network, Metadata, torch.device]:
+    """Return a network of this kind, ready to read, what its checkpoint says, and where it computes."""
+    weights, metadata = load_checkpoint(file, kind)
     try:
         # JSON knows no tuples
-        return build({k: tuple(v) if isinstance(v, list) else v for k, v in metadata.config.items()})
+        network = build({k: tuple(v) if isinstance(v, list) else v for k, v in metadata.config.items()})
     except (TypeError, ValueError, AttributeError) as error:
-        raise MissingError(f"{file}: its configuration makes no {metadata.kind}: {error}") from error
+        raise MissingError(f"{file}: its configuration makes no {kind}: {error}") from error
+    load_weights(network, weights, file)
+    place = pick_device(device)
+    _ready(network, place)
+    return network, metadata, place
 
 
 def _ready(network: nn.Module, device: torch.device) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from models.augment import change_ink
-from models.orienter import N_TURNS, ORIENT_SHARE, WINDOW_PX, orienter_loss
+from models.orienter import N_TURNS, ORIENT_DIGIT_PX, WINDOW_PX, orienter_loss
 from models.training import Losses, Recipe
 from pipeline.labels import LabelledPage
 
@@ -56,7 +56,7 @@ def orienter_batches(
 
 def _window(page: LabelledPage, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
     """Return an upright window of a page at the orienter's scale, uint8 (256, 256)."""
-    zoom = ORIENT_SHARE * math.exp(rng.uniform(math.log(0.6), math.log(1.7)))
+    zoom = ORIENT_DIGIT_PX / page.digit_px * math.exp(rng.uniform(math.log(0.6), math.log(1.7)))
     turn = math.radians(rng.normal(0, 2.5))
     shape = zoom * np.array([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]])
     height, width = page.ink.shape

@@ -34,6 +34,11 @@ class TrainingCrops:
     crops: npt.NDArray[np.uint8]
     classes: npt.NDArray[np.int64]
 
+    @property
+    def seen(self) -> npt.NDArray[np.uint8]:
+        """The crops as a classifier sees them, uint8 (N, 2, 40, 40): their margins cut off."""
+        return np.ascontiguousarray(self.crops[..., MARGIN_PX:-MARGIN_PX, MARGIN_PX:-MARGIN_PX])
+
 
 def page_crops(
     pages: Sequence[LabelledPage], detector: DigitDetector | None, rng: np.random.Generator

@@ -6,10 +6,18 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from models.reader import Classifier, Detector, Orienter
+from models.reader import (
+    Classifier,
+    Detector,
+    Orienter,
+    load_classifier,
+    load_detector,
+    load_orienter,
+)
 from models.scale import look_at
 from pipeline.crops import cut_crops
 from pipeline.page import Number, PageDetections, Reading
+from pipeline.settings import Settings
 from pipeline.turning import turn_back, turn_page
 
 _SURE_BAR = 0.6
@@ -21,11 +29,11 @@ _SHARE_LEFT = 0.6
 class PageRead:
     """What the networks read on a page; `readings` are those of `found.detections`, by position.
 
-    `crops` is what the classifier saw of each, uint8 (N, 2, 40, 40).
+    `chances` are the classifier's of each, float32 (N, 11): the digits, then reject.
     """
 
     found: PageDetections
-    crops: npt.NDArray[np.uint8]
+    chances: npt.NDArray[np.float32]
     readings: tuple[Reading, ...]
     numbers: tuple[Number, ...]
     detect_s: float
@@ -46,10 +54,20 @@ class Chain:
         found = find_digits(grey, self.orienter, self.detector)
         crops = cut_crops(grey, found)
         detected = time.perf_counter()
-        readings = tuple(self.classifier.read(crops, [detection.score for detection in found.detections]))
+        chances = self.classifier.chances(crops)
+        readings = self.classifier.readings(chances, found)
         numbers = self.classifier.numbers(found, readings)
         classified = time.perf_counter()
-        return PageRead(found, crops, readings, numbers, detected - began, classified - detected)
+        return PageRead(found, chances, readings, numbers, detected - began, classified - detected)
+
+
+def load_chain(settings: Settings) -> Chain:
+    """Return the networks that the settings name; MissingError if one or the device is not there."""
+    return Chain(
+        load_orienter(settings.orienter, settings.device),
+        load_detector(settings.detector, settings.device),
+        load_classifier(settings.classifier, settings.device),
+    )
 
 
 def find_digits(grey: npt.NDArray[np.uint8], orienter: Orienter, detector: Detector) -> PageDetections:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 REJECT = 10  # the last of a crop's eleven classes: there is no digit
 
 _EDGE = 1e-4  # nobody is surer than this
+_FAINT = 0.02  # of what stands beside a number: less says nothing
 _RIDGE = 0.05  # keeps weights small where there is little to learn from
 _ROUNDS = 50
 
@@ -36,11 +37,14 @@ class Confidence:
             return np.asarray(chances[:, :REJECT].max(axis=1, initial=0.0), np.float64)
         return apply_logistic(self.digit, digit_features(chances, scores))
 
-    def of_numbers(self, numbers: Sequence[Floats]) -> Floats:
-        """Return the confidence in each number, (N,), from the confidences of its digits."""
+    def of_numbers(self, numbers: Sequence[Floats], doubts: Floats) -> Floats:
+        """Return the confidence in each of M numbers, (M,), from those of its digits.
+
+        `doubts` (M, 2) are what `number_doubts` says of them.
+        """
         if not self.number:
             return np.array([float(np.prod(digits)) for digits in numbers])
-        return apply_logistic(self.number, number_features(numbers))
+        return apply_logistic(self.number, number_features(numbers, doubts))
 
 
 def digit_features(chances: Floats, scores: Floats) -> Floats:
@@ -57,10 +61,11 @@ def digit_features(chances: Floats, scores: Floats) -> Floats:
     )
 
 
-def number_features(numbers: Sequence[Floats]) -> Floats:
-    """Return what a number's confidence depends on, (N, 3)."""
+def number_features(numbers: Sequence[Floats], doubts: Floats) -> Floats:
+    """Return what a number's confidence depends on, (M, 5)."""
     rows = [(_logit(np.prod(digits)), _logit(np.min(digits)), np.log(len(digits))) for digits in numbers]
-    return np.array(rows, np.float64).reshape(-1, 3)
+    of_digits = np.array(rows, np.float64).reshape(-1, 3)
+    return np.column_stack([of_digits, np.log(np.maximum(doubts[:, 0], _FAINT)), doubts[:, 1]])
 
 
 def fit_logistic(features: Floats, right: npt.NDArray[np.bool_]) -> tuple[float, ...]:

@@ -12,7 +12,7 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.page import Box, Detection, Number, Reading
+from pipeline.page import Box, Detection, Number, PageDetections, Reading
 from pipeline.turning import turn_box
 
 Floats = NDArray[np.float64]
@@ -24,7 +24,7 @@ JUMP = 0.66  # wider, and another begins if the gaps beside it are much narrower
 JUMP_TIMES = 3.0
 MIN_OVERLAP = 0.45  # of the smaller one's height, for two digits to share a line
 MAX_RATIO = 2.4  # between the heights of two neighbours: old-style figures reach 2
-SAME_DIGIT = 0.6  # intersection over union from which two boxes are of one digit
+_INSIDE = 0.5  # of a detection's width that a digit of the number covers: it is no further digit of it
 LINE_APART = 0.5  # numbers further off their line's middle than this begin the next line
 _NEAR_TIE = 1e-9  # so that rounding decides nothing when a page is moved or scaled
 
@@ -35,8 +35,7 @@ def group_numbers(
     """Return the numbers of a page in reading order: line by line from the top, each from the left.
 
     `readings` are those of `detections`, position by position; `turned` says by how many degrees
-    clockwise the page is to be turned to be upright.  Every accepted reading is in
-    exactly one number, but for the worse of two boxes round the same digit, which is in none.
+    clockwise the page is to be turned to be upright.  Every accepted reading is in exactly one number.
     The order of the detections does not matter.  Raises ValueError where the lengths differ.
     """
     if len(detections) != len(readings):
@@ -51,9 +50,7 @@ def group_numbers(
     digits = np.array([readings[i].digit for i in accepted])
     # an order of our own, so that the order they came in does not show
     order = np.lexsort((digits, trust[:, 1], trust[:, 0], boxes[:, 2], boxes[:, 3], boxes[:, 0], boxes[:, 1]))
-    boxes, trust, positions = boxes[order], trust[order], np.array(accepted)[order]
-    kept = _without_doubles(boxes, trust)
-    boxes, positions = boxes[kept], positions[kept]
+    boxes, positions = boxes[order], np.array(accepted)[order]
     chains = _split_at_jumps(boxes, _chains(boxes))
     numbers = []
     for line, chain in _in_lines(boxes, chains):
@@ -61,6 +58,35 @@ def group_numbers(
         around = np.array([_xyxy(detections[i].box) for i in members], dtype=np.float64)
         numbers.append(_number(line, members, around, readings))
     return tuple(numbers)
+
+
+def number_doubts(numbers: Sequence[Number], found: PageDetections, readings: Sequence[Reading]) -> Floats:
+    """Return what stands beside each number and may belong to it, (M, 2), each from 0 to 1.
+
+    The first is of the strongest detection that was not accepted: its score times the chance of its best
+    digit.  The second is 1 where a digit of another number stands beside this one.
+    """
+    # turned round the page's corner, whose place does not matter here
+    boxes = np.array([_xyxy(turn_box(d.box, found.turned, 0, 0)) for d in found.detections]).reshape(-1, 4)
+    accepted = np.array([reading.digit is not None for reading in readings], bool)
+    may_be = np.array([max((c for d, c in r.runners_up if d is not None), default=0.0) for r in readings])
+    strength = np.where(accepted, 0.0, np.array(found.scores) * may_be)
+    doubts = np.zeros((len(numbers), 2))
+    for k, number in enumerate(numbers):
+        members = list(number.members)
+        x0, y0 = boxes[members, :2].min(axis=0)
+        x1, y1 = boxes[members, 2:].max(axis=0)
+        height = float((boxes[members, 3] - boxes[members, 1]).mean())
+        low = np.minimum(y1 - y0, boxes[:, 3] - boxes[:, 1])
+        beside = np.minimum(boxes[:, 3], y1) - np.maximum(boxes[:, 1], y0) > MIN_OVERLAP * low
+        beside &= np.maximum(boxes[:, 0] - x1, x0 - boxes[:, 2]) < MAX_GAP * height
+        beside[members] = False
+        for x in np.flatnonzero(beside & ~accepted):
+            shared = np.minimum(boxes[members, 2], boxes[x, 2]) - np.maximum(boxes[members, 0], boxes[x, 0])
+            narrow = np.minimum(boxes[members, 2] - boxes[members, 0], boxes[x, 2] - boxes[x, 0])
+            beside[x] = bool((shared < _INSIDE * narrow).all())
+        doubts[k] = strength[beside].max(initial=0.0), (beside & accepted).any()
+    return doubts
 
 
 def _xyxy(box: Box) -> tuple[float, float, float, float]:
@@ -98,25 +124,6 @@ def _pairs(boxes: Floats) -> tuple[Ints, Ints]:
         seconds.append(down[near + step])
     none = np.zeros(0, dtype=np.int64)
     return np.concatenate([none, *firsts]), np.concatenate([none, *seconds])
-
-
-def _without_doubles(boxes: Floats, trust: Floats) -> Ints:
-    """Return the boxes that stay where several are of one digit: those that are trusted most."""
-    i, j = _pairs(boxes)
-    low, high = np.maximum(boxes[i, :2], boxes[j, :2]), np.minimum(boxes[i, 2:], boxes[j, 2:])
-    shared = np.clip(high - low, 0, None).prod(axis=1)
-    area = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-    doubled = shared > SAME_DIGIT * (area[i] + area[j] - shared)
-    rivals: dict[int, list[int]] = {}
-    for a, b in zip(i[doubled].tolist(), j[doubled].tolist(), strict=True):
-        rivals.setdefault(a, []).append(b)
-        rivals.setdefault(b, []).append(a)
-    gone: set[int] = set()
-    # what is dropped itself drops nothing any more
-    for a in sorted(rivals, key=lambda a: (-trust[a, 0], -trust[a, 1], a)):
-        if a not in gone:
-            gone.update(rivals[a])
-    return np.array([a for a in range(len(boxes)) if a not in gone], dtype=np.int64)
 
 
 def _chains(boxes: Floats) -> list[list[int]]:

@@ -51,6 +51,11 @@ class PageDetections:
     scale: float
     turned: int = 0
 
+    @property
+    def scores(self) -> list[float]:
+        """The score of each detection."""
+        return [detection.score for detection in self.detections]
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:

@@ -1,5 +1,7 @@
 """Confidence: fitted on pages, it says how often digits and numbers are right."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -20,7 +22,7 @@ def outcomes(seed: int, n: int = 400) -> Outcomes:
     classes = np.where(right, digits, REJECT)
     numbers = tuple(np.arange(k, k + 2) for k in range(0, n, 2))
     both = np.array([right[members].all() for members in numbers])
-    return Outcomes(chances, scores, digits, classes, numbers, both)
+    return Outcomes(chances, scores, digits, classes, numbers, np.zeros((len(numbers), 2)), both)
 
 
 def test_cross_fitted_confidence_says_how_often_digits_and_numbers_are_right() -> None:
@@ -40,13 +42,10 @@ def test_cross_fitted_confidence_says_how_often_digits_and_numbers_are_right() -
 def test_a_page_does_not_see_its_own_truth() -> None:
     pages = [outcomes(seed) for seed in range(4)]
     lied_to = pages[0]
-    lie = Outcomes(
-        lied_to.chances,
-        lied_to.scores,
-        lied_to.digits,
-        np.full(len(lied_to.digits), REJECT),
-        lied_to.numbers,
-        np.zeros(len(lied_to.numbers), bool),
+    lie = replace(
+        lied_to,
+        classes=np.full(len(lied_to.digits), REJECT),
+        numbers_right=np.zeros(len(lied_to.numbers), bool),
     )
     np.testing.assert_array_equal(cross_fitted(pages)[0][0], cross_fitted([lie, *pages[1:]])[0][0])
 
@@ -56,13 +55,13 @@ def test_without_a_fit_the_classifiers_own_chances_stand() -> None:
     plain = Confidence()
     sure = plain.of_digits(page.chances, page.scores)
     np.testing.assert_allclose(sure, 0.99)
-    np.testing.assert_allclose(plain.of_numbers([sure[:3]]), 0.99**3)
+    np.testing.assert_allclose(plain.of_numbers([sure[:3]], np.zeros((1, 2))), 0.99**3)
 
 
 @pytest.mark.parametrize("confidence", [Confidence(), fit_confidence([outcomes(1)])])
 def test_nothing_found_has_no_confidence(confidence: Confidence) -> None:
     assert confidence.of_digits(np.zeros((0, 11)), np.zeros(0)).shape == (0,)
-    assert confidence.of_numbers([]).shape == (0,)
+    assert confidence.of_numbers([], np.zeros((0, 2))).shape == (0,)
 
 
 @given(st.integers(0, 1000), st.floats(-2, 2), st.floats(-2, 2))
@@ -85,8 +84,6 @@ def test_all_right_or_none_right_stays_finite() -> None:
 
 def test_the_temperature_of_timid_chances_sharpens_them() -> None:
     page = outcomes(0)
-    always = Outcomes(
-        warmed(page.chances, 5.0), page.scores, page.digits, page.digits, page.numbers, page.numbers_right
-    )
+    always = replace(page, chances=warmed(page.chances, 5.0), classes=page.digits)
     assert fit_temperature([always]) < 0.3
     np.testing.assert_allclose(warmed(page.chances, 1.0), page.chances / page.chances.sum(axis=1)[:, None])

@@ -23,7 +23,7 @@ from models.classifier import ClassifierConfig, DigitClassifier, classifier_loss
 from models.detector import DetectorConfig, DigitDetector
 from models.orienter import OrienterConfig, PageOrienter
 from models.train_detector import Windows, detector_batches, detector_losses
-from models.training_crops import MARGIN_PX, mnist_crops, page_crops
+from models.training_crops import mnist_crops, page_crops
 from pipeline.coco import read_coco, score_field
 from pipeline.drawn import DrawnPage, draw_page, draw_strip
 from pipeline.drawn_labels import label_drawn
@@ -101,13 +101,13 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     )
     classifier = DigitClassifier(small := ClassifierConfig(channels=(8, 12, 16, 24), hidden=32))
     wide = page_crops(pages, None, rng)
-    crops = torch.from_numpy(wide.crops[:, MARGIN_PX:-MARGIN_PX, MARGIN_PX:-MARGIN_PX].copy())
+    crops = torch.from_numpy(wide.seen)
     classes = torch.from_numpy(wide.classes)
 
     def classifier_losses() -> Iterator[Tensor]:
         while True:
             some = torch.from_numpy(rng.integers(len(classes), size=64))
-            yield classifier_loss(classifier(crops[some][:, None].float() / 255), classes[some])
+            yield classifier_loss(classifier(crops[some].float() / 255), classes[some])
 
     train(classifier, classifier_losses(), 80)
     save_checkpoint(

@@ -380,7 +380,9 @@ def test_a_full_disk_blames_no_page(yard: Callable[..., Yard], tmp_path: Path) -
     try:
         place = yard(files_url=str(small))
         place.add(page(place.folder / "page.png", 1))
-        (small / "filler").write_bytes(bytes(254 * 4096))  # two blocks are left
+        with pytest.raises(OSError, match="No space left"), (small / "filler").open("wb") as filler:
+            while True:
+                filler.write(bytes(4096))
         with pytest.raises(StorageError, match="No space left on device"):
             run_until_done(place.db, place.settings, on_progress=lambda counts: None)
         assert place.rows("SELECT state, suspect, attempts, reason FROM ledger") == [("waiting", 0, 0, None)]

@@ -178,7 +178,8 @@ def test_digits_inside_text_are_labelled_by_what_the_networks_read(
     (labelled,) = read_label_set(tmp_path / "out")
     assert labelled.collection == "acts" and labelled.lines == ()
     assert labelled.n_labelled_in_text == counts["n_labelled_in_text"]
-    assert share_right(labelled.digits, page.digits, 1.0) >= 0.95
+    scale = labelled.ink.shape[1] / page.pixels.shape[1]
+    assert share_right(labelled.digits, page.digits, scale) >= 0.95
 
 
 def test_the_yield_is_a_table_and_the_sheets_are_pictures(tmp_path: Path) -> None:

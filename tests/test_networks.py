@@ -1,5 +1,6 @@
 """The networks: shapes, empty batches, learning, and checkpoints that load strictly."""
 
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
+from torch import Tensor, nn
 
-from models.checkpoint import Metadata, load_checkpoint, load_weights, save_checkpoint
+from models.checkpoint import Metadata, grow_into, load_checkpoint, load_weights, save_checkpoint
 from models.classifier import ClassifierConfig, DigitClassifier, classifier_loss
 from models.detector import DetectorConfig, DigitDetector, decode_maps, detector_loss
 from models.orienter import OrienterConfig, PageOrienter, orienter_loss
@@ -22,6 +24,7 @@ from models.train_detector import draw_target
 from models.whole import find_digits
 from pipeline.drawn import draw_page
 from pipeline.errors import MissingError
+from pipeline.page import Box, Detection, PageDetections
 from pipeline.settings import WEIGHTS
 from pipeline.turning import turn_box, turn_page
 
@@ -43,6 +46,21 @@ def saved_classifier(folder: Path) -> Path:
     network, config = DigitClassifier(ClassifierConfig()), ClassifierConfig()
     save_checkpoint(file, network.state_dict(), Metadata("digit-classifier", asdict(config), 1.5))
     return file
+
+
+def apart(*scores: float) -> PageDetections:
+    """Detections side by side, with these scores."""
+    boxes = [Box(20.0 * k, 0, 20.0 * k + 12, 20) for k in range(len(scores))]
+    return PageDetections(tuple(map(Detection, boxes, scores)), 1.0)
+
+
+def learn(network: nn.Module, loss_of: Callable[[], Tensor], steps: int, rate: float) -> None:
+    optimizer = torch.optim.AdamW(network.parameters(), rate)
+    for _ in range(steps):
+        loss = loss_of()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
 
 
 def test_the_detector_gives_five_maps_at_half_the_size() -> None:
@@ -76,16 +94,28 @@ def test_the_detector_learns_one_batch() -> None:
     boxes = [np.array([[10, 20, 22, 40]], np.float32), np.array([[36, 24, 50, 44]], np.float32)]
     target = torch.from_numpy(np.stack([draw_target(box, 32) for box in boxes]))
     network = DigitDetector(SMALL)
-    optimizer = torch.optim.AdamW(network.parameters(), 1e-2)
-    for _ in range(300):
-        heat, sizes = detector_loss(network(ink), target, torch.ones(2, 32, 32))
-        optimizer.zero_grad()
-        (heat + sizes).backward()
-        optimizer.step()
+    learn(network, lambda: sum(detector_loss(network(ink), target, torch.ones(2, 32, 32))), 300, 1e-2)
     for maps, box in zip(network(ink).detach(), boxes, strict=True):
         found = decode_maps(maps, 0.3).numpy()
         assert len(found) == 1
         assert np.abs(found[0, :4] - box[0]).max() < 2
+
+
+def test_a_network_grown_from_a_smaller_one_gives_the_same_at_first() -> None:
+    torch.manual_seed(0)
+    ink, crops = torch.rand(1, 1, 64, 64), torch.rand(3, 2, 40, 40)
+    narrow = DigitDetector(DetectorConfig(channels=(8, 8, 16, 16), head=8, blocks=(1, 1, 1)))
+    learn(narrow, lambda: narrow(ink).square().mean(), 3, 1e-2)  # so that no layer is as it was made
+    wide = DigitDetector(DetectorConfig(channels=(8, 12, 16, 24), head=12, blocks=(1, 2, 1)))
+    grow_into(wide, narrow.state_dict())
+    assert torch.allclose(wide.eval()(ink), narrow.eval()(ink), atol=1e-5)
+    few = DigitClassifier(ClassifierConfig(channels=(8, 8, 16, 16), hidden=32))
+    learn(few, lambda: few(crops).square().mean(), 3, 1e-2)
+    more = DigitClassifier(ClassifierConfig(channels=(12, 8, 16, 20), hidden=48))
+    grow_into(more, few.state_dict())
+    assert torch.allclose(more.eval()(crops), few.eval()(crops), atol=1e-5)
+    with pytest.raises(MissingError, match="has no place"):
+        grow_into(narrow, wide.state_dict())
 
 
 def test_what_is_not_known_teaches_nothing() -> None:
@@ -100,36 +130,31 @@ def test_what_is_not_known_teaches_nothing() -> None:
 def test_the_classifier_learns_one_batch() -> None:
     torch.manual_seed(0)
     network = DigitClassifier(ClassifierConfig(channels=(8, 8, 16, 16), hidden=32, dropout=0))
-    crops, classes = torch.rand(11, 1, 40, 40), torch.arange(11)
-    optimizer = torch.optim.AdamW(network.parameters(), 5e-3)
-    for _ in range(60):
-        loss = classifier_loss(network(crops), classes)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+    crops, classes = torch.rand(11, 2, 40, 40), torch.arange(11)
+    learn(network, lambda: classifier_loss(network(crops), classes), 60, 5e-3)
     assert network(crops).argmax(1).tolist() == classes.tolist()
 
 
 def test_no_crops_give_no_readings(tmp_path: Path) -> None:
     classifier = load_classifier(saved_classifier(tmp_path), "cpu")
-    assert classifier.read(np.zeros((0, 40, 40), np.uint8), []) == []
+    assert classifier.readings(classifier.chances(np.zeros((0, 2, 40, 40), np.uint8)), apart()) == ()
 
 
 def test_a_batch_reads_as_single_crops_do_in_any_order(tmp_path: Path) -> None:
     classifier = load_classifier(saved_classifier(tmp_path), "cpu")
-    crops = np.random.default_rng(0).integers(0, 255, (9, 40, 40), dtype=np.uint8)
-    together = classifier.read(crops, [0.9] * 9)
-    backwards = classifier.read(crops[::-1].copy(), [0.9] * 9)[::-1]
+    crops = np.random.default_rng(0).integers(0, 255, (9, 2, 40, 40), dtype=np.uint8)
+    together = classifier.readings(classifier.chances(crops), apart(*[0.9] * 9))
+    backwards = classifier.readings(classifier.chances(crops[::-1].copy()), apart(*[0.9] * 9))[::-1]
     for k, reading in enumerate(together):
-        (alone,) = classifier.read(crops[k : k + 1], [0.9])
+        (alone,) = classifier.readings(classifier.chances(crops[k : k + 1]), apart(0.9))
         assert alone.digit == reading.digit == backwards[k].digit
         assert alone.confidence == pytest.approx(reading.confidence, abs=1e-5)
 
 
 def test_confidences_are_chances_and_the_runners_up_follow(tmp_path: Path) -> None:
     classifier = load_classifier(saved_classifier(tmp_path), "cpu")
-    crops = np.random.default_rng(1).integers(0, 255, (5, 40, 40), dtype=np.uint8)
-    for reading in classifier.read(crops, [1.0, 0.9, 0.5, 0.2, 0.01]):
+    crops = np.random.default_rng(1).integers(0, 255, (5, 2, 40, 40), dtype=np.uint8)
+    for reading in classifier.readings(classifier.chances(crops), apart(1.0, 0.9, 0.5, 0.2, 0.01)):
         assert 0 <= reading.confidence <= 1
         assert [digit for digit, _ in reading.runners_up].count(reading.digit) == 0
         chances = [confidence for _, confidence in reading.runners_up]
@@ -138,9 +163,29 @@ def test_confidences_are_chances_and_the_runners_up_follow(tmp_path: Path) -> No
 
 def test_a_weak_detection_needs_a_surer_reading(tmp_path: Path) -> None:
     classifier = load_classifier(saved_classifier(tmp_path), "cpu")
-    crops = np.random.default_rng(1).integers(0, 255, (3, 40, 40), dtype=np.uint8)
-    assert all(reading.digit is None for reading in classifier.read(crops, [0.0] * 3))
-    assert all(reading.digit is not None for reading in classifier.read(crops, [1.0] * 3))
+    chances = np.full((3, 11), 0.01, np.float32)
+    chances[:, 7] = (0.9, 0.5, 0.2)
+    chances[:, 10] = (0.01, 0.41, 0.71)
+    read = [classifier.readings(chances, apart(*[score] * 3)) for score in (1.0, 0.6, 0.4, 0.1)]
+    assert [[reading.digit for reading in readings] for readings in read] == [
+        [7, 7, None],
+        [7, 7, None],
+        [7, None, None],
+        [None, None, None],
+    ]
+    digit, chance = read[0][2].runners_up[0]
+    assert digit == 7 and chance == pytest.approx(0.2)
+
+
+def test_of_two_boxes_round_a_digit_the_better_counts(tmp_path: Path) -> None:
+    classifier = load_classifier(saved_classifier(tmp_path), "cpu")
+    boxes = [Box(0, 0, 12, 20), Box(6, 0, 18, 20), Box(13, 0, 25, 20), Box(14, 1, 24, 19)]
+    chances = np.full((4, 11), 0.01, np.float32)
+    chances[range(4), [1, 4, 2, 2]] = (0.9, 0.7, 0.9, 0.8)
+    for order in ([0, 1, 2, 3], [3, 2, 1, 0]):  # whatever their order
+        found = PageDetections(tuple(Detection(boxes[i], 0.9) for i in order), 1.0)
+        digits = [reading.digit for reading in classifier.readings(chances[order], found)]
+        assert [digits[order.index(i)] for i in range(4)] == [1, None, 2, None]
 
 
 def test_a_blank_page_has_no_digits(tmp_path: Path) -> None:
@@ -283,12 +328,7 @@ def test_the_orienter_learns_one_batch() -> None:
     torch.manual_seed(0)
     network = PageOrienter(OrienterConfig(channels=(4, 8, 8, 16)))
     windows, turns = torch.rand(4, 1, 256, 256), torch.arange(4)
-    optimizer = torch.optim.AdamW(network.parameters(), 1e-2)
-    for _ in range(60):
-        loss = orienter_loss(network(windows), turns)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+    learn(network, lambda: orienter_loss(network(windows), turns), 60, 1e-2)
     assert network(windows).argmax(1).tolist() == [0, 1, 2, 3]
 
 

@@ -112,7 +112,7 @@ def test_a_folder_that_is_no_label_set_is_refused(tmp_path: Path) -> None:
 def test_training_crops_hold_every_digit_and_rejects(drawn: Path) -> None:
     pages = read_label_set(drawn / "drawn")
     crops = page_crops(pages, None, np.random.default_rng(0))
-    assert crops.crops.shape[1:] == (64, 64)
+    assert crops.crops.shape[1:] == (2, 64, 64)
     for digit in range(10):
         expected = sum(label.digit == digit for page in pages for label in page.digits)
         assert int((crops.classes == digit).sum()) == expected

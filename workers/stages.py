@@ -97,7 +97,7 @@ def classify(bench: Bench, claim: Claim) -> bool:
     classifier = bench.networks.classifier(claim.classifier_sha256)
     crops = _crops(bench, claim, found)
     with bench.in_hand.clock(claim):
-        readings = classifier.read(crops, [detection.score for detection in found.detections])
+        readings = classifier.readings(classifier.chances(crops), found)
         numbers = classifier.numbers(found, readings)
     ours = ledger.finish_classify(bench.db, claim, readings, numbers, now=time.time())
     if ours:
