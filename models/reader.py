@@ -164,7 +164,10 @@ def load_classifier(file: Path, device: str = "auto") -> Classifier:
     network, metadata, place = _loaded(
         "digit-classifier", lambda config: DigitClassifier(ClassifierConfig(**config)), file, device
     )
-    confidence = Confidence(**{kind: tuple(weights) for kind, weights in metadata.confidence.items()})
+    try:
+        confidence = Confidence(**{kind: tuple(weights) for kind, weights in metadata.confidence.items()})
+    except (TypeError, ValueError) as error:
+        raise MissingError(f"{file}: its confidence is none of ours; fit it anew: {error}") from error
     return Classifier(network, metadata.temperature, confidence, place, file_sha256(file))
 
 

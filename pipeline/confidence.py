@@ -17,6 +17,7 @@ _EDGE = 1e-4  # nobody is surer than this
 _FAINT = 0.02  # of what stands beside a number: less says nothing
 _RIDGE = 0.05  # keeps weights small where there is little to learn from
 _ROUNDS = 50
+_N_DIGIT, _N_NUMBER = 5, 6  # weights of the two regressions, their constants included
 
 Floats = npt.NDArray[np.float64]
 
@@ -27,6 +28,11 @@ class Confidence:
 
     digit: tuple[float, ...] = ()
     number: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for weights of other features than ours."""
+        if len(self.digit) not in (0, _N_DIGIT) or len(self.number) not in (0, _N_NUMBER):
+            raise ValueError(f"confidence has {len(self.digit)} and {len(self.number)} weights")
 
     def of_digits(self, chances: Floats, scores: Floats) -> Floats:
         """Return the confidence in the best digit of each crop, (N,).

@@ -1,7 +1,7 @@
 """The networks: shapes, empty batches, learning, and checkpoints that load strictly."""
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import cv2
@@ -175,6 +175,14 @@ def test_a_weak_detection_needs_a_surer_reading(tmp_path: Path) -> None:
     ]
     digit, chance = read[0][2].runners_up[0]
     assert digit == 7 and chance == pytest.approx(0.2)
+
+
+def test_a_confidence_of_other_features_is_named(tmp_path: Path) -> None:
+    weights, metadata = load_checkpoint(saved_classifier(tmp_path), "digit-classifier")
+    for confidence in ({"digit": [1.0] * 5, "number": [1.0] * 4}, {"word": [1.0]}):
+        save_checkpoint(tmp_path / "c.safetensors", weights, replace(metadata, confidence=confidence))
+        with pytest.raises(MissingError, match="fit it anew"):
+            load_classifier(tmp_path / "c.safetensors", "cpu")
 
 
 def test_of_two_boxes_round_a_digit_the_better_counts(tmp_path: Path) -> None:
