@@ -1,5 +1,6 @@
 """`archive evaluate`: how well the networks read pages whose truth is known."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,9 +50,12 @@ class Bars(click.ParamType[dict[str, float]]):
             return value
         try:
             pairs = [part.split("=") for part in str(value).split(",")]
-            return {name.strip(): float(bar) for name, bar in pairs}
+            bars = {name.strip(): float(bar) for name, bar in pairs}
         except ValueError:
+            bars = {}
+        if not bars or any(math.isnan(bar) for bar in bars.values()):
             self.fail(f"{value!r} is no list of bars such as f1=0.88,cells=0.80", param, ctx)
+        return bars
 
 
 @click.command()

@@ -43,15 +43,19 @@ def evaluate_pages(
 
     def measure(image: Path, grey: npt.NDArray[np.uint8], transcription: Path) -> Measured:
         lines = read_lines(transcription)
-        altered = {f"at {size:g} × its size": resized(grey, lines, size) for size in sizes}
-        altered |= {f"turned by {degrees:g}°": turned(grey, lines, degrees) for degrees in turns}
+        # one at a time: at 20 times its size a page is large
+        variants = {
+            f"at {size:g} × its size": evaluate_page(chain, *resized(grey, lines, size)) for size in sizes
+        }
+        for degrees in turns:
+            variants[f"turned by {degrees:g}°"] = evaluate_page(chain, *turned(grey, lines, degrees))
         page = evaluate_page(chain, grey, lines)
         collection = image.parent.relative_to(folder).as_posix()
         return Measured(
             image,
             folder.resolve().name if collection == "." else collection,
             page,
-            {name: evaluate_page(chain, *variant) for name, variant in altered.items()},
+            variants,
             wrong_cells(grey, page, image.stem),
         )
 
@@ -84,10 +88,10 @@ def _report(pages: Sequence[Measured]) -> Report:
         **shares(whole),
         **_worth("", sure["digits"]),
         **_worth("numbers_", sure["numbers"]),
-        **_worth("fitted_", sure.get("digits, cross-fitted", sure["digits"])),
-        **_worth("fitted_numbers_", sure.get("numbers, cross-fitted", sure["numbers"])),
         **seconds,
     }
+    if len(evaluated) > 1:
+        figures |= _worth("fitted_", of_digits) | _worth("fitted_numbers_", of_numbers)
     if variants:
         figures["loss"] = whole.f1 - min(totals.f1 for totals in variants.values())
     details: dict[str, Any] = {
@@ -115,15 +119,14 @@ def _report(pages: Sequence[Measured]) -> Report:
 
 def shares(totals: Totals) -> dict[str, float]:
     """Return the figures of some pages, by name."""
-    in_text = totals.truth - totals.in_cells
     return {
         "f1": totals.f1,
         "precision": totals.precision,
         "recall": totals.recall,
         "cells": totals.cells_share,
         "classifier": totals.classifier,
-        "in_cells": totals.in_cells_equal / totals.in_cells if totals.in_cells else 0.0,
-        "in_text": (totals.equal - totals.in_cells_equal) / in_text if in_text else 0.0,
+        "in_cells": totals.recall_in_cells,
+        "in_text": totals.recall_in_text,
     }
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from cli.report import Report, Table, rounded, shown
+from cli.report import Report, Table, columns, rounded, shown
 from cli.terminal import Column
 from cli.truths import exported, read_truths
 from cli.wrong_cells import wrong_field
@@ -145,7 +145,7 @@ def evaluate_tables(chain: Chain, settings: Settings, folder: Path) -> tuple[Rep
     digits = Table(
         "Digits: rows of the table and lines of the page paired in order; what the table\n"
         "lacks (headings) counts as false, what the image lacks as missed",
-        _columns("page", "expected", "found", "right", "missed", "false"),
+        columns("page", "expected", "found", "right", "missed", "false"),
         tuple(
             (name, *(f"{v:,}" for v in (s.expected, s.found, s.right, s.missed, s.false)))
             for name, s in rows.items()
@@ -153,7 +153,7 @@ def evaluate_tables(chain: Chain, settings: Settings, folder: Path) -> tuple[Rep
     )
     numbers = Table(
         "Numbers, wherever on the page they stand",
-        _columns("page", "expected", "found", "exact", "missing", "extra"),
+        columns("page", "expected", "found", "exact", "missing", "extra"),
         tuple((name, *(f"{v:,}" for v in s.numbers)) for name, s in rows.items()),
     )
     details = {
@@ -185,7 +185,3 @@ def _counts(score: PrintedScore) -> dict[str, int]:
         "numbers_missing": missing,
         "numbers_extra": extra,
     }
-
-
-def _columns(name: str, *numbers: str) -> tuple[Column, ...]:
-    return (Column(name, shortened=True), *(Column(title, right=True) for title in numbers))

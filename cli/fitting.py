@@ -1,11 +1,13 @@
 """`archive train confidence`: pages are read, and the classifier is told how often it was right."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from cli.trainings import check_folder
 from cli.truths import read_truths
 from models.calibrate import Outcomes, cross_fitted_worth, fit_confidence, fit_temperature
 from models.checkpoint import load_checkpoint, save_checkpoint
@@ -16,37 +18,47 @@ from pipeline.settings import Settings
 from pipeline.transcriptions import find_transcribed, read_lines
 
 
-def fit_on_pages(settings: Settings, folder: Path, output: Path) -> str:
-    """Write the settings' classifier with a confidence fitted to transcribed pages, and say what it is worth.
+def fit_on_pages(settings: Settings, folder: Path, output: Path) -> tuple[str, int]:
+    """Write the settings' classifier with a confidence fitted to transcribed pages.
 
-    Raises SourceError where the folder has none that can be read.
+    Returns what it is worth, and how many pages could not be read.  Raises SourceError where no two pages
+    were read, or no digit was found on them; OutputError.
     """
-    chain = load_chain(settings)
-    temperature = chain.classifier.temperature * fit_temperature(_read(chain, settings, folder))
+    check_folder(output)
+    items = find_transcribed(folder)
+    if not items:
+        raise SourceError(f"{folder}: no transcription (.xml) with its page image beside it")
+    chain = load_chain(settings, with_confidence=False)
+    temperature = chain.classifier.temperature * fit_temperature(_read(chain, settings, items))
     # read once more: at another temperature other boxes are rejected
     chain = replace(chain, classifier=replace(chain.classifier, temperature=temperature))
-    pages = _read(chain, settings, folder)
+    pages = _read(chain, settings, items)
+    of_digits, of_numbers = cross_fitted_worth(pages)
     fitted = fit_confidence(pages)
     weights, metadata = load_checkpoint(settings.classifier, "digit-classifier")
     metadata = replace(
         metadata,
         temperature=temperature,
         confidence={"digit": list(fitted.digit), "number": list(fitted.number)},
+        metrics=metadata.metrics
+        | {"confidence fitted on": folder.resolve().name, "with detector": chain.detector.sha256},
     )
     save_checkpoint(output, weights, metadata)
-    of_digits, of_numbers = cross_fitted_worth(pages)
-    return "\n".join(
+    said = "\n".join(
         f"{name:8} {worth.n:6,}  confidence 0.95 or more: {worth.kept:.1%}, right {worth.right_of_kept:.1%}"
         f"  calibration error {worth.ece:.3f}"
         for name, worth in (("digits", of_digits), ("numbers", of_numbers))
     )
+    return said, len(items) - len(pages)
 
 
-def _read(chain: Chain, settings: Settings, folder: Path) -> list[Outcomes]:
+def _read(chain: Chain, settings: Settings, items: Sequence[tuple[Path, Path]]) -> list[Outcomes]:
     def read(image: Path, grey: npt.NDArray[np.uint8], transcription: Path) -> Outcomes:
         return outcomes_of(evaluate_page(chain, grey, read_lines(transcription)))
 
-    pages = [page for page in read_truths(find_transcribed(folder), settings, read) if page is not None]
-    if not pages:
-        raise SourceError(f"{folder}: no transcription (.xml) with its page image beside it")
+    pages = [page for page in read_truths(items, settings, read) if page is not None]
+    if len(pages) < 2:
+        raise SourceError(f"two pages at least are needed, and {len(pages)} could be read")
+    if not any(len(page.digits) for page in pages):
+        raise SourceError("no digit was found on the pages: there is nothing to fit to")
     return pages

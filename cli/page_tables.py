@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from cli.report import Table, shown
+from cli.report import Table, columns, shown
 from cli.terminal import Column
 from pipeline.intervals import N_RESAMPLES
 from pipeline.reliability import KEEP_BAR, Reliability
@@ -30,7 +30,7 @@ def page_tables(
 def _digits(rows: Mapping[str, Totals]) -> Table:
     return Table(
         "Digits",
-        _columns("collection", "pages", "written", "found", "precision", "recall", "F1"),
+        columns("collection", "pages", "written", "found", "precision", "recall", "F1"),
         tuple(
             (name, f"{t.pages:,}", f"{t.truth:,}", f"{t.found:,}", *map(shown, (t.precision, t.recall, t.f1)))
             for name, t in rows.items()
@@ -41,15 +41,15 @@ def _digits(rows: Mapping[str, Totals]) -> Table:
 def _cells(rows: Mapping[str, Totals]) -> Table:
     return Table(
         "Cells that are all number; recall in cells and in text; classes of found digits",
-        _columns("collection", "cells", "exact", "share", "in cells", "in text", "classifier"),
+        columns("collection", "cells", "exact", "share", "in cells", "in text", "classifier"),
         tuple(
             (
                 name,
                 f"{t.cells:,}",
                 f"{t.cells_exact:,}",
                 shown(t.cells_share),
-                _share(t.in_cells_equal, t.in_cells),
-                _share(t.equal - t.in_cells_equal, t.truth - t.in_cells),
+                shown(t.recall_in_cells) if t.in_cells else "–",
+                shown(t.recall_in_text) if t.truth > t.in_cells else "–",
                 shown(t.classifier),
             )
             for name, t in rows.items()
@@ -77,7 +77,7 @@ def _intervals(whole: Totals, intervals: Mapping[str, tuple[float, float]]) -> T
 def _variants(whole: Totals, variants: Mapping[str, Totals]) -> Table:
     return Table(
         "The same pages altered",
-        _columns("read", "F1", "loss", "cells"),
+        columns("read", "F1", "loss", "cells"),
         (
             ("as they are", shown(whole.f1), "", shown(whole.cells_share)),
             *(
@@ -92,7 +92,7 @@ def _confidence(sure: Mapping[str, Reliability]) -> Table:
     bar = f"≥ {KEEP_BAR:g}"
     return Table(
         "Confidence: how many are sure, how many of those are right, calibration error",
-        _columns("", "found", bar, "right of these", "error"),
+        columns("", "found", bar, "right of these", "error"),
         tuple(
             (name, f"{worth.n:,}", *map(shown, (worth.kept, worth.right_of_kept, worth.ece)))
             for name, worth in sure.items()
@@ -107,11 +107,3 @@ def _seconds(seconds: Mapping[str, float]) -> Table:
         tuple(Column(title, right=True) for title in ("detection", "classification")),
         ((f"{detect_s:.2f}", f"{classify_s:.2f}"),),
     )
-
-
-def _columns(name: str, *numbers: str) -> tuple[Column, ...]:
-    return (Column(name, shortened=True), *(Column(title, right=True) for title in numbers))
-
-
-def _share(part: int, whole: int) -> str:
-    return shown(part / whole) if whole else "–"

@@ -119,13 +119,20 @@ def require(report: Report, bars: Mapping[str, float]) -> None:
     """Raise QualityError that names every figure which misses its bar."""
     short = []
     for name, bar in bars.items():
-        value = report.figures[name]
-        if name in LESS_IS_BETTER and value > bar:
+        value = report.figures.get(name)
+        if value is None:
+            short.append(f"{name} could not be measured")
+        elif name in LESS_IS_BETTER and value > bar:
             short.append(f"{name} is {value:.4f}, not at most {bar:g}")
         elif name not in LESS_IS_BETTER and value < bar:
             short.append(f"{name} is {value:.4f}, not at least {bar:g}")
     if short:
         raise QualityError(f"fell short: {'; '.join(short)}")
+
+
+def columns(name: str, *numbers: str) -> tuple[Column, ...]:
+    """Return the columns of a table: names on the left, then numbers."""
+    return (Column(name, shortened=True), *(Column(title, right=True) for title in numbers))
 
 
 def rounded(value: float) -> float:

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import click
 
 from cli.options import common_options, network_options, settings_of
+from cli.terminal import counted, say
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -71,7 +72,7 @@ def detector(
 
     config, recipe = DetectorConfig(), detector_recipe(minutes, seed, goes_on=start is not None)
     job = Job(settings_of(ctx).device, output, start, sets)
-    training = job.begin("digit-detector", DigitDetector(config), config, recipe)
+    training = job.begin("digit-detector", lambda: DigitDetector(config), config, recipe)
     pages = read_sets(sets)
     training.run(lambda rng: detector_batches(pages, Windows(), rng), detector_losses)
     training.finish()
@@ -99,7 +100,7 @@ def orienter(
 
     config, recipe = OrienterConfig(), orienter_recipe(minutes, seed, goes_on=start is not None)
     job = Job(settings_of(ctx).device, output, start, sets)
-    training = job.begin("page-orienter", PageOrienter(config), config, recipe)
+    training = job.begin("page-orienter", lambda: PageOrienter(config), config, recipe)
     pages = read_sets(sets)
     training.run(lambda rng: orienter_batches(pages, rng), orienter_losses)
     training.finish()
@@ -133,7 +134,6 @@ def classifier(
     import numpy as np
 
     from cli.trainings import Job, read_sets
-    from models.calibrate import accuracy
     from models.classifier import ClassifierConfig, DigitClassifier
     from models.reader import load_detector
     from models.train_classifier import classifier_batches, classifier_losses, classifier_recipe
@@ -141,8 +141,7 @@ def classifier(
 
     config, recipe = ClassifierConfig(), classifier_recipe(minutes, seed, goes_on=start is not None)
     job = Job(settings_of(ctx).device, output, start, (*sets, *(["mnist"] if mnist else [])))
-    network = DigitClassifier(config)
-    training = job.begin("digit-classifier", network, config, recipe)
+    training = job.begin("digit-classifier", lambda: DigitClassifier(config), config, recipe)
     drawer = load_detector(boxes, "cpu").network if boxes else None
     rng = np.random.default_rng(seed)
     crops = [(page_crops(pages, drawer, rng), share) for pages, share in read_sets(sets)]
@@ -151,7 +150,7 @@ def classifier(
     training.run(lambda rng: classifier_batches(crops, rng), classifier_losses)
     metrics: dict[str, float] = {}
     if mnist:
-        metrics["mnist test accuracy"] = round(accuracy(network, mnist_crops(mnist, "t10k")), 4)
+        metrics["mnist test accuracy"] = round(training.accuracy(mnist_crops(mnist, "t10k")), 4)
     training.finish(metrics)
 
 
@@ -174,5 +173,10 @@ def confidence(ctx: click.Context, pages: Path, output: Path) -> None:
       archive train confidence mine --detector d.safetensors --classifier c.safetensors -o c2.safetensors
     """
     from cli.fitting import fit_on_pages
+    from pipeline.errors import PagesFailedError
 
-    click.echo(fit_on_pages(settings_of(ctx), pages, output))
+    said, n_failed = fit_on_pages(settings_of(ctx), pages, output)
+    click.echo(said)
+    if n_failed:
+        say(f"{counted(n_failed, 'page')} left out")
+        ctx.exit(PagesFailedError.exit_code)

@@ -1,5 +1,6 @@
 """What the commands of `archive train` share: how a training begins, and how it is kept."""
 
+import math
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -9,17 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
+import torch
 
 from models.checkpoint import Metadata, grow_into, load_checkpoint, save_checkpoint
 from models.reader import pick_device
 from models.training import Losses, Progress, Recipe, Training
-from pipeline.errors import UsageError
+from models.training_crops import TrainingCrops, accuracy
+from pipeline.errors import OutputError, SourceError, UsageError
 from pipeline.label_sets import read_label_set
 from pipeline.labels import LabelledPage
 from pipeline.plots import draw_curves
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
 
 
@@ -32,15 +34,17 @@ class Job:
     start: Path | None
     data: tuple[str, ...]
 
-    def begin(self, kind: str, network: "nn.Module", config: Any, recipe: Recipe) -> "Keeper":
+    def begin(self, kind: str, build: "Callable[[], nn.Module]", config: Any, recipe: Recipe) -> "Keeper":
         """Return the training of a network of this kind: a new one, or the one that was cut."""
         device = pick_device(self.device)
+        check_folder(self.output)
+        torch.manual_seed(recipe.seed)
+        network = build()
         if self.start is not None:
-            weights, _ = load_checkpoint(self.start, kind)
-            grow_into(network, weights)
+            weights, _ = load_checkpoint(self.start, kind, to_train=True)
+            grow_into(network, weights, self.start)
         names = [Path(text.partition("=")[0]).name for text in self.data]
-        # the command without the folders of this machine
-        words = [Path(word).name if "/" in word else word for word in ["archive", *sys.argv[1:]]]
+        words = ["archive", *map(_without_folder, sys.argv[1:])]
         metadata = Metadata(
             kind, asdict(config), data=names, recipe=" ".join(words), commit=_commit_of_code()
         )
@@ -63,6 +67,7 @@ class Keeper:
     ) -> None:
         """Train until the time is over; a training that goes on draws other batches than before."""
         training = self.training
+        torch.manual_seed(training.recipe.seed + training.step)  # going on, crops are changed in other ways
         batches = batches_of(np.random.default_rng([training.recipe.seed, training.step]))
         training.run(
             batches, lambda net, batch: losses_of(net, batch, training.device), self._say, self._save
@@ -78,12 +83,12 @@ class Keeper:
         click.echo(f"{self.file}: {self.training.step} steps {metrics or ''}")
         click.echo(f"{picture}: learning curve", err=True)
 
+    def accuracy(self, crops: TrainingCrops) -> float:
+        """Return the share of crops that the trained classifier reads rightly."""
+        return accuracy(self.training.network, crops, self.training.device)
+
     def _go_on(self) -> None:
-        recipe = self.training.load_state(self.state)
-        if recipe != self.metadata.recipe:
-            raise UsageError(
-                f"{self.state}: is of another training ({recipe}); give that command, or remove the file"
-            )
+        self.training.load_state(self.state, _label())
         click.echo(f"goes on at {self.training.spent_s / 60:.0f} min, step {self.training.step}", err=True)
 
     def _say(self, at: Progress) -> None:
@@ -91,12 +96,22 @@ class Keeper:
         click.echo(f"{at.done:4.0%}  step {at.step}  loss  {losses}", err=True)
 
     def _save(self) -> None:
-        self.training.save_state(self.state, self.metadata.recipe)
+        self.training.save_state(self.state, _label())
 
 
 def read_sets(sets: tuple[str, ...]) -> list[tuple[list[LabelledPage], float]]:
     """Return the pages of label sets given as `FOLDER[=SHARE]`, each with its share."""
-    return [(read_label_set(folder), share) for folder, share in map(_folder_share, sets)]
+    read = [(folder, read_label_set(folder), share) for folder, share in map(_folder_share, sets)]
+    for folder, pages, _ in read:
+        if not pages:
+            raise SourceError(f"{folder}: the label set has no pages")
+    return [(pages, share) for _, pages, share in read]
+
+
+def check_folder(file: Path) -> None:
+    """Raise OutputError where the folder of a file that will be written is not there."""
+    if not file.resolve().parent.is_dir():
+        raise OutputError(f"{file}: its folder is not there; make it first")
 
 
 def _commit_of_code() -> str:
@@ -112,9 +127,27 @@ def _commit_of_code() -> str:
 
 
 def _folder_share(text: str) -> tuple[Path, float]:
-    """Return folder and share of `FOLDER[=SHARE]`; UsageError where the share is no number."""
-    folder, _, share = text.partition("=")
+    """Return folder and share of `FOLDER[=SHARE]`; UsageError where the share is no number above 0."""
+    folder, _, text_of_share = text.partition("=")
     try:
-        return Path(folder), float(share or 1.0)
+        share = float(text_of_share or 1.0)
     except ValueError as error:
         raise UsageError(f"{text}: the share behind = is no number") from error
+    if not 0 < share < math.inf:
+        raise UsageError(f"{text}: the share behind = must be more than 0")
+    return Path(folder), share
+
+
+def _label() -> str:
+    """Return what tells this training from others: the whole command."""
+    return " ".join(["archive", *sys.argv[1:]])
+
+
+def _without_folder(word: str) -> str:
+    """Return a word of a command without the folders of this machine.
+
+    >>> _without_folder("sets/registers/=0.7"), _without_folder("--output=x/c.safetensors")
+    ('registers=0.7', '--output=c.safetensors')
+    """
+    head, equals, tail = word.partition("=")
+    return (Path(head).name or head) + equals + (Path(tail).name or tail)

@@ -8,14 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from models.classifier import DigitClassifier
-from models.training_crops import TrainingCrops
 from pipeline.confidence import Confidence, digit_features, fit_logistic, number_features
 from pipeline.reliability import Reliability, reliability
-
-_BATCH = 256
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -91,21 +86,3 @@ def cross_fitted_worth(pages: Sequence[Outcomes]) -> tuple[Reliability, Reliabil
 def _of_members(confidence: Confidence, page: Outcomes) -> list[npt.NDArray[np.float64]]:
     digits = confidence.of_digits(page.chances, page.scores)
     return [digits[members] for members in page.numbers]
-
-
-def accuracy(network: DigitClassifier, crops: TrainingCrops) -> float:
-    """Return the share of crops whose best class, of all eleven, is right."""
-    return float((predict(network, crops).argmax(dim=1) == torch.from_numpy(crops.classes)).float().mean())
-
-
-def predict(network: DigitClassifier, wide: TrainingCrops) -> torch.Tensor:
-    """Return the logits (N, 11) of wide crops as they stand, their margins cut off."""
-    network.eval()
-    device = next(network.parameters()).device
-    crops = torch.from_numpy(wide.seen)
-    answers = [torch.zeros(0, 11)]
-    with torch.inference_mode():
-        for start in range(0, len(crops), _BATCH):
-            batch = crops[start : start + _BATCH].to(device).float() / 255
-            answers.append(network(batch).float().cpu())
-    return torch.cat(answers)

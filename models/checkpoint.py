@@ -1,8 +1,8 @@
 """Checkpoints: a safetensors file whose metadata says everything that reading it right needs.
 
 The metadata is one JSON object under the key `archive`: format version, kind of network, its
-configuration, temperature, metrics, data sets, recipe and commit.  Loading is strict and says what
-differs.
+configuration, what it is shown, temperature, metrics, data sets, recipe and commit.  Loading is strict and
+says what differs.
 """
 
 import hashlib
@@ -15,9 +15,17 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from pipeline.errors import MissingError
+from models.scale import DIGIT_PX, ORIENT_DIGIT_PX
+from pipeline.crops import CROP_SIZE_PX, VIEWS
+from pipeline.errors import MissingError, OutputError
 
 FORMAT_VERSION = 1
+# what the networks of this version are shown: weights that learned from other pictures read wrongly
+SHOWN: dict[str, dict[str, Any]] = {
+    "page-orienter": {"digit_px": ORIENT_DIGIT_PX},
+    "digit-detector": {"digit_px": DIGIT_PX},
+    "digit-classifier": {"digit_px": DIGIT_PX, "crop_px": CROP_SIZE_PX, "views": list(VIEWS)},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +44,26 @@ class Metadata:
 
 
 def save_checkpoint(file: Path, weights: dict[str, torch.Tensor], metadata: Metadata) -> None:
-    """Write weights and metadata to a safetensors file, whole or not at all."""
+    """Write weights and metadata to a safetensors file, whole or not at all; OutputError."""
     halfway = file.with_name(file.name + ".part")
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    save_file(tensors, halfway, metadata={"archive": json.dumps(asdict(metadata), sort_keys=True)})
-    halfway.replace(file)
+    said = asdict(metadata) | {"shown": SHOWN[metadata.kind]}
+    try:
+        save_file(tensors, halfway, metadata={"archive": json.dumps(said, sort_keys=True)})
+        halfway.chmod(0o644)
+        halfway.replace(file)
+    except (SafetensorError, OSError) as error:
+        halfway.unlink(missing_ok=True)
+        raise OutputError(f"{file}: can't be written: {error}") from error
 
 
-def load_checkpoint(file: Path, kind: str) -> tuple[dict[str, torch.Tensor], Metadata]:
-    """Return the weights and metadata of a checkpoint of this kind; MissingError says what is wrong."""
+def load_checkpoint(
+    file: Path, kind: str, *, to_train: bool = False
+) -> tuple[dict[str, torch.Tensor], Metadata]:
+    """Return the weights and metadata of a checkpoint of this kind; MissingError says what is wrong.
+
+    Weights that were shown other pictures than this version shows are only good to train on from.
+    """
     if not file.exists():
         raise MissingError(f"{file}: there are no weights here; give others with --{kind.rpartition('-')[2]}")
     try:
@@ -60,11 +79,14 @@ def load_checkpoint(file: Path, kind: str) -> tuple[dict[str, torch.Tensor], Met
         version = values.get("format_version")
         if version != FORMAT_VERSION:
             raise MissingError(f"{file}: has format {version}, this version reads {FORMAT_VERSION}")
+        shown = values.pop("shown", None)
         metadata = Metadata(**values)
     except (TypeError, ValueError, AttributeError) as error:
         raise MissingError(f"{file}: its metadata can't be understood: {error}") from error
     if metadata.kind != kind:
         raise MissingError(f"{file}: holds a {metadata.kind}, not a {kind}")
+    if shown != SHOWN[kind] and not to_train:
+        raise MissingError(f"{file}: learned from {shown}, this version shows {SHOWN[kind]}; train it on")
     return weights, metadata
 
 
@@ -79,7 +101,7 @@ def load_weights(network: torch.nn.Module, weights: dict[str, torch.Tensor], fil
     network.load_state_dict(weights)
 
 
-def grow_into(network: torch.nn.Module, weights: dict[str, torch.Tensor]) -> None:
+def grow_into(network: torch.nn.Module, weights: dict[str, torch.Tensor], file: Path) -> None:
     """Put the weights of a network of the same kind, perhaps a smaller one, into a network.
 
     A layer that has become larger keeps the old weights as its first ones, and zeros for what it
@@ -88,17 +110,15 @@ def grow_into(network: torch.nn.Module, weights: dict[str, torch.Tensor]) -> Non
     """
     grown = network.state_dict()
     for name, old in weights.items():
-        new = grown.get(name)
-        if (
-            new is None
-            or new.dim() != old.dim()
-            or any(a < b for a, b in zip(new.shape, old.shape, strict=True))
-        ):
-            raise MissingError(f"layer {name} {tuple(old.shape)} has no place in the network to be trained")
-        if new.shape != old.shape and new.dim() > 1:
-            new[: old.shape[0]] = 0  # the old outputs don't see the new inputs
-        new[tuple(slice(n) for n in old.shape)] = old
-    network.load_state_dict(grown)
+        room = tuple(grown[name].shape) if name in grown else ()
+        if len(room) != old.dim() or any(a < b for a, b in zip(room, old.shape, strict=True)):
+            raise MissingError(f"{file}: layer {name} is {tuple(old.shape)}, the network to train has {room}")
+    with torch.no_grad():
+        for name, old in weights.items():
+            new = grown[name]  # shares its memory with the network
+            if new.shape != old.shape and new.dim() > 1:
+                new[: old.shape[0]] = 0  # the old outputs don't see the new inputs
+            new[tuple(slice(n) for n in old.shape)] = old
 
 
 def file_sha256(file: Path) -> str:

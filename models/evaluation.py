@@ -5,9 +5,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from models.calibrate import Outcomes, predict
+from models.calibrate import Outcomes
 from models.reader import Classifier
 from models.training_crops import TrainingCrops
 from models.whole import Chain
@@ -94,10 +93,10 @@ def class_confusions(
 
     A reject counts in column 10.
     """
-    logits = predict(classifier.network, crops)
+    chances = classifier.chances(crops.seen)
     counts = []
     for n_classes in (REJECT + 1, REJECT):
-        best = torch.argmax(logits[:, :n_classes], dim=1).numpy()
+        best = chances[:, :n_classes].argmax(axis=1)
         count = np.zeros((REJECT + 1, REJECT + 1), np.int64)
         np.add.at(count, (crops.classes, best), 1)
         counts.append(count)

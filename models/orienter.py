@@ -14,10 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.detector import conv
-from models.scale import DIGIT_PX, Look
+from models.scale import DIGIT_PX, ORIENT_DIGIT_PX, Look
 
 WINDOW_PX = 256
-ORIENT_DIGIT_PX = 10.5  # how high digits are in a window
 _MOST_WINDOWS = 12
 _MIN_INK = 0.01  # share of a window that is written on
 N_TURNS = 4  # by how many quarters, clockwise, a window must be turned to be upright

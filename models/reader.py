@@ -13,7 +13,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.ops import nms
 
 from models.checkpoint import Metadata, file_sha256, load_checkpoint, load_weights
-from models.classifier import ClassifierConfig, DigitClassifier
+from models.classifier import ClassifierConfig, DigitClassifier, predict
 from models.detector import DetectorConfig, DigitDetector
 from models.orienter import OrienterConfig, PageOrienter, orienting_windows
 from models.scale import Look, look_at, settle_scale
@@ -30,7 +30,6 @@ ACCEPT_BAR = 0.25
 _CORE = 0.6
 _SURE_BAR = 0.40  # for boxes that say how large digits are
 _TURN_BAR = 0.6  # a page is turned only where the orienter is this sure
-_BATCH = 256
 _RUNNERS_UP = 2
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -134,13 +133,8 @@ class Classifier:
 
         They are float32 (N, 11): digits 0 to 9, then reject.
         """
-        answers = [np.zeros((0, REJECT + 1), np.float32)]
-        for start in range(0, len(crops), _BATCH):
-            batch = torch.from_numpy(crops[start : start + _BATCH]).to(self.device)
-            with torch.inference_mode():
-                logits = self.network(batch.float().div(255).contiguous(memory_format=torch.channels_last))
-                answers.append(torch.softmax(logits.float() / self.temperature, dim=1).cpu().numpy())
-        return np.concatenate(answers)
+        logits = predict(self.network, crops, self.device)
+        return np.asarray(torch.softmax(logits / self.temperature, dim=1).numpy(), np.float32)
 
 
 def load_detector(file: Path, device: str = "auto") -> Detector:
@@ -159,15 +153,21 @@ def load_orienter(file: Path, device: str = "auto") -> Orienter:
     return Orienter(network, place, file_sha256(file))
 
 
-def load_classifier(file: Path, device: str = "auto") -> Classifier:
-    """Return the classifier of a checkpoint; MissingError if it or the device is not there."""
+def load_classifier(file: Path, device: str = "auto", *, with_confidence: bool = True) -> Classifier:
+    """Return the classifier of a checkpoint; MissingError if it or the device is not there.
+
+    Without its confidence it is as it was when its training ended.
+    """
     network, metadata, place = _loaded(
         "digit-classifier", lambda config: DigitClassifier(ClassifierConfig(**config)), file, device
     )
+    fitted = metadata.confidence if with_confidence else {}
     try:
-        confidence = Confidence(**{kind: tuple(weights) for kind, weights in metadata.confidence.items()})
+        confidence = Confidence(**{kind: tuple(weights) for kind, weights in fitted.items()})
     except (TypeError, ValueError) as error:
-        raise MissingError(f"{file}: its confidence is none of ours; fit it anew: {error}") from error
+        raise MissingError(
+            f"{file}: its confidence is none of ours; fit it anew with `archive train confidence`: {error}"
+        ) from error
     return Classifier(network, metadata.temperature, confidence, place, file_sha256(file))
 
 

@@ -16,6 +16,7 @@ from pipeline.ink import ink_map
 
 # the height that the digits of a page have (their median) where the detector knows them best
 DIGIT_PX = 17.0
+ORIENT_DIGIT_PX = 10.5  # the same, for the orienter
 # of labelled pages half the digits are higher than this many median parts of ink (1.0 to 2.5)
 _DIGITS_PER_PART = 1.35
 _LOOK_PX = 1800  # parts of ink are measured on a page brought to about this width
@@ -42,7 +43,7 @@ class Look:
 
 def look_at(grey: npt.NDArray[np.uint8]) -> Look:
     """Return a first look at a page, uint8 (H, W)."""
-    look = min(1.0, _LOOK_PX / grey.shape[1])
+    look = _bounded(min(1.0, _LOOK_PX / grey.shape[1]), grey)
     ink = ink_map(grey, look)
     heights = ink_heights(ink)
     wanted = DIGIT_PX / (_DIGITS_PER_PART * float(np.median(heights))) if len(heights) else 1.0

@@ -10,13 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from models.augment import change_ink
-from models.orienter import N_TURNS, ORIENT_DIGIT_PX, WINDOW_PX, orienter_loss
+from models.orienter import N_TURNS, WINDOW_PX, orienter_loss
+from models.scale import ORIENT_DIGIT_PX
 from models.training import Losses, Recipe
 from pipeline.labels import LabelledPage
 
 Batch = tuple[Tensor, Tensor]  # windows float (N, 1, 256, 256), turns int64 (N,)
 
 _BATCH = 32
+_TRIES = 50 * _BATCH  # then windows with little ink do
 _MIN_INK = 0.02  # share of a window that is written on: emptier ones teach nothing
 
 
@@ -45,9 +47,11 @@ def orienter_batches(
     while True:
         windows: list[npt.NDArray[np.uint8]] = []
         turns: list[int] = []
+        n_tried = 0
         while len(windows) < _BATCH:
             window = _window(pages[int(rng.choice(len(pages), p=chance))], rng)
-            if float((window > 110).mean()) >= _MIN_INK:
+            n_tried += 1
+            if float((window > 110).mean()) >= _MIN_INK or n_tried > _TRIES:
                 turn = int(rng.integers(N_TURNS))
                 windows.append(np.ascontiguousarray(np.rot90(window, turn)))  # turned back clockwise
                 turns.append(turn)

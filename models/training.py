@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import pickle
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from pipeline.errors import OutputError, UsageError
 
 Losses = dict[str, Tensor]  # by name; their sum is what falls
 
@@ -92,7 +95,10 @@ class Training:
         on_save()
 
     def save_state(self, file: Path, label: str) -> None:
-        """Write what going on needs, whole or not at all; `label` says of which training it is."""
+        """Write what going on needs, whole or not at all; `label` says of which training it is.
+
+        Raises OutputError.
+        """
         halfway = file.with_name(file.name + ".part")
         state = {
             "label": label,
@@ -104,18 +110,32 @@ class Training:
             "running": self.running,
             "curve": self.curve,
         }
-        torch.save(state, halfway)
-        halfway.replace(file)
+        try:
+            torch.save(state, halfway)
+            halfway.replace(file)
+        except (RuntimeError, OSError) as error:
+            halfway.unlink(missing_ok=True)
+            raise OutputError(f"{file}: can't be written: {error}") from error
 
-    def load_state(self, file: Path) -> str:
-        """Go on from a state that `save_state` wrote, and return its label; plain data only is read."""
-        state = torch.load(file, map_location=self.device, weights_only=True)
+    def load_state(self, file: Path, label: str) -> None:
+        """Go on from a state that `save_state` wrote; plain data only is read.
+
+        Raises UsageError where it is damaged, or of a training with another label.
+        """
+        try:
+            state = torch.load(file, map_location=self.device, weights_only=True)
+            theirs = str(state["label"])
+        except (RuntimeError, OSError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
+            raise UsageError(f"{file}: is damaged, remove it to begin anew: {error}") from error
+        if theirs != label:
+            raise UsageError(
+                f"{file}: is of another training ({theirs}); give that command, or remove the file"
+            )
         self.network.load_state_dict(state["network"])
         self.average = state["average"]
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.spent_s = state["step"], state["spent_s"]
         self.running, self.curve = state["running"], state["curve"]
-        return str(state["label"])
 
     def take_step(
         self,

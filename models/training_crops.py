@@ -9,8 +9,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 from torchvision.ops import box_iou
 
+from models.classifier import predict
 from models.detector import DigitDetector
 from models.scale import DIGIT_PX
 from models.tiles import detect_boxes
@@ -62,6 +64,12 @@ def page_crops(
         crops.append(cut_boxes(page.ink, boxes + rejects, MARGIN_PX))
         classes.append(np.array(digits + [REJECT] * len(rejects), np.int64))
     return TrainingCrops(np.concatenate(crops), np.concatenate(classes))
+
+
+def accuracy(network: nn.Module, crops: TrainingCrops, device: torch.device) -> float:
+    """Return the share of crops whose best class, of all eleven, is right."""
+    best = predict(network.eval(), crops.seen, device).argmax(dim=1)
+    return float((best == torch.from_numpy(crops.classes)).float().mean())
 
 
 def mnist_crops(folder: Path, part: str = "train") -> TrainingCrops:

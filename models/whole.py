@@ -61,12 +61,12 @@ class Chain:
         return PageRead(found, chances, readings, numbers, detected - began, classified - detected)
 
 
-def load_chain(settings: Settings) -> Chain:
+def load_chain(settings: Settings, *, with_confidence: bool = True) -> Chain:
     """Return the networks that the settings name; MissingError if one or the device is not there."""
     return Chain(
         load_orienter(settings.orienter, settings.device),
         load_detector(settings.detector, settings.device),
-        load_classifier(settings.classifier, settings.device),
+        load_classifier(settings.classifier, settings.device, with_confidence=with_confidence),
     )
 
 

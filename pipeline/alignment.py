@@ -73,6 +73,8 @@ def _assign(
     heights = found.boxes[chosen, 3] - found.boxes[chosen, 1]
     scores = found.scores[chosen].clip(1e-3, 1 - 1e-3)
     spurious = np.concatenate([[0.0], np.cumsum(np.maximum(np.log(1 - scores), _SPURIOUS))])
+    # between the centres of each two, in heights
+    gap = (at[None, :] - at[:, None]) * length / ((heights[None, :] + heights[:, None]) / 2)
     n = len(chosen)
     best = np.full((len(spots), n), -np.inf)
     before: dict[tuple[int, int], tuple[int, int] | None] = {}
@@ -85,9 +87,6 @@ def _assign(
         previous_digit = np.full(n, -1)
         for e in range(max(0, d - _REACH), d):
             beside = d - e == spot - spots[e]  # nothing but digits between the two
-            pixels = (at[None, :] - at[:, None]) * length
-            mean = (heights[None, :] + heights[:, None]) / 2
-            gap = pixels / mean  # between centres, in heights
             cost = best[e][:, None] + (spurious[:n][None, :] - spurious[1:][:, None]) + _MISSED * (d - e - 1)
             if beside:
                 wide = gap / (d - e)

@@ -97,7 +97,7 @@ def fit_logistic(features: Floats, right: npt.NDArray[np.bool_]) -> tuple[float,
 
 def apply_logistic(weights: Sequence[float], features: Floats) -> Floats:
     """Return the chance of each row of features, (N,)."""
-    return _sigmoid(_with_constant(features) @ np.array(weights))
+    return np.asarray(np.clip(_sigmoid(_with_constant(features) @ np.array(weights)), _EDGE, 1 - _EDGE))
 
 
 def _with_constant(features: Floats) -> Floats:

@@ -17,6 +17,7 @@ CROP_SIZE_PX = 40
 # a crop has two views, which show this many times the longer side of its box: the near one to read the
 # digit by, the far one to tell a number from a word
 VIEWS = (1.6, 5.0)
+_BLUR = 0.4  # standard deviation in pixels of the view, where it is shrunk
 
 Crops = npt.NDArray[np.uint8]  # (N, 2, 40, 40)
 
@@ -54,13 +55,13 @@ def _draw_view(ink: npt.NDArray[np.uint8], centre: tuple[float, float], zoom: fl
     """Draw what stands round a place of an ink map, `zoom` times as large, into a square view of it."""
     x, y = centre
     size = len(view)
-    reach = size / zoom
+    reach = (size / 2 + 3 * _BLUR) / zoom + 2
     x0, y0 = max(0, int(x - reach)), max(0, int(y - reach))
     part = ink[y0 : max(0, int(y + reach)) + 1, x0 : max(0, int(x + reach)) + 1]
     if part.size == 0:
         return
     if zoom < 0.75:  # blurred first, so that shrinking it skips no stroke
-        part = np.asarray(cv2.GaussianBlur(part, (0, 0), 0.4 / zoom), dtype=np.uint8)
+        part = np.asarray(cv2.GaussianBlur(part, (0, 0), _BLUR / zoom), dtype=np.uint8)
     # sampled at pixel centres: the middle of the view falls on the place
     middle = (size - 1) / 2
     matrix = np.array([[zoom, 0, middle - zoom * (x - 0.5 - x0)], [0, zoom, middle - zoom * (y - 0.5 - y0)]])

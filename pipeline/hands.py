@@ -77,7 +77,7 @@ def _idx(file: Path, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
 
 def _read_pictures(folder: Path, index: Path) -> Hands:
     """Read pictures of one digit, or of a number whose digits stand apart, named in a `PATH;NUM` index."""
-    files = {file.stem.partition(".")[0]: file for file in folder.rglob("*") if file.suffix != ".csv"}
+    files = {file.stem.partition(".")[0]: file for file in sorted(folder.rglob("*")) if file.suffix != ".csv"}
     pictures: list[Picture] = []
     digits: list[int] = []
     try:
@@ -88,7 +88,7 @@ def _read_pictures(folder: Path, index: Path) -> Hands:
     for path, number in rows:
         file = files.get(path.stem.partition(".")[0])
         grey = cv2.imread(str(file), cv2.IMREAD_GRAYSCALE) if file else None
-        if grey is None or not (number.isascii() and number.isdigit()):
+        if grey is None or not (number and number.isascii() and number.isdigit()):
             continue
         parts = _parts(np.asarray(grey, np.uint8))
         if len(parts) == len(number):

@@ -23,7 +23,9 @@ def write_label_set(folder: Path, pages: Iterable[LabelledPage]) -> Iterator[Lab
     """
     n_seen: Counter[str] = Counter()
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / INDEX).open("w", encoding="utf-8") as index:
+    (folder / INDEX).unlink(missing_ok=True)
+    halfway = folder / f"{INDEX}.part"
+    with halfway.open("w", encoding="utf-8") as index:
         for page in pages:
             n_seen[page.name] += 1
             name = page.name if n_seen[page.name] == 1 else f"{page.name}~{n_seen[page.name]}"
@@ -34,6 +36,7 @@ def write_label_set(folder: Path, pages: Iterable[LabelledPage]) -> Iterator[Lab
             row = {"name": name, **{key: getattr(page, key) for key in _KEPT}, "digits": digits}
             index.write(json.dumps(row) + "\n")
             yield page
+    halfway.replace(folder / INDEX)  # there is an index only where it is whole
 
 
 def read_label_set(folder: Path) -> list[LabelledPage]:
@@ -46,8 +49,13 @@ def each_page(folder: Path) -> Iterator[LabelledPage]:
     file = folder / INDEX
     if not file.exists():
         raise SourceError(f"{folder}: is no label set ({INDEX} is missing); make one with `archive labels`")
-    for row in map(json.loads, file.read_text(encoding="utf-8").splitlines()):
-        name = row["name"]
+    for line in file.read_text(encoding="utf-8").splitlines():
+        try:
+            row = json.loads(line)
+            name = row["name"]
+            digits = tuple(LabelledDigit(Box(*box), digit) for digit, *box in row["digits"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise SourceError(f"{file}: is damaged; make the label set again: {error}") from error
         ink, known = (
             cv2.imread(str(folder / f"{name}{part}.png"), cv2.IMREAD_GRAYSCALE) for part in ("", ".known")
         )
@@ -57,7 +65,7 @@ def each_page(folder: Path) -> Iterator[LabelledPage]:
             name,
             np.asarray(ink, np.uint8),
             np.asarray(known, np.uint8),
-            tuple(LabelledDigit(Box(*box), digit) for digit, *box in row["digits"]),
+            digits,
             # sets of an older version say less
             **{key: row[key] for key in _KEPT if key in row},
         )

@@ -62,7 +62,8 @@ class Reading:
     """What the classifier read in a detection's crop.
 
     `digit` is 0 to 9, or None where the crop is not accepted as a digit: a weak box needs a surer reading.
-    `confidence` is calibrated, 0 to 1: the chance that `digit` is right, or that there is no digit.
+    `confidence` is the chance that `digit` is right, fitted to transcribed pages; without a digit it is the
+    classifier's own chance that there is none, low where a better box stands for the same digit.
     `runners_up` are the next readings with their confidences, best first.
     """
 

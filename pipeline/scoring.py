@@ -91,6 +91,16 @@ class Totals:
         """How often a found digit got its right class."""
         return _share(self.equal, self.equal + self.substituted)
 
+    @property
+    def recall_in_cells(self) -> float:
+        """The share of the digits in number cells that were read right."""
+        return _share(self.in_cells_equal, self.in_cells)
+
+    @property
+    def recall_in_text(self) -> float:
+        """The share of all other digits that were read right."""
+        return _share(self.equal - self.in_cells_equal, self.truth - self.in_cells)
+
     def add(self, page: PageScore, digits: Sequence[int]) -> None:
         """Count a page; `digits` are all that was found on it, by position."""
         self.pages += 1

@@ -67,7 +67,10 @@ def read_lines(file: Path) -> list[Line]:
     if kind not in ("alto", "pcgts"):
         raise SourceError(f"{file}: is neither ALTO nor PAGE but <{_local(root.tag)}>")
     read = _alto_line if kind == "alto" else _page_line
-    lines = (read(element) for element in root.iter() if _local(element.tag) == "TextLine")
+    try:
+        lines = [read(element) for element in root.iter() if _local(element.tag) == "TextLine"]
+    except ValueError as error:
+        raise SourceError(f"{file}: has a line whose place is no number: {error}") from error
     return [line for line in lines if len(line.polygon) >= 3]
 
 

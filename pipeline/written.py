@@ -13,6 +13,7 @@ Corners = tuple[float, float, float, float]
 _LENGTHS = np.array([0.14, 0.22, 0.16, 0.16, 0.12, 0.09, 0.07, 0.04])  # chances of 1 to 8 digits
 _ROUND = 0.15  # share of numbers of 3 digits or more that end in zeros
 _POINTED = 0.25  # share of numbers with points or commas
+_FAINT = 60  # ink no stronger than this is none
 
 
 def write_number(
@@ -65,7 +66,10 @@ def _shaped(picture: Picture, tall: float, wide: float, lean: float) -> Picture:
     w, h = int(picture.shape[1] * zoom_x + abs(lean) * tall) + 3, int(tall) + 3
     matrix = np.array([[zoom_x, -lean * zoom_y, 1 + max(lean, 0) * tall], [0, zoom_y, 1]])
     shaped = np.asarray(cv2.warpAffine(picture, matrix, (w, h), flags=cv2.INTER_LINEAR), np.uint8)
-    rows, columns = np.flatnonzero((shaped > 60).any(axis=1)), np.flatnonzero((shaped > 60).any(axis=0))
+    rows, columns = (
+        np.flatnonzero((shaped > _FAINT).any(axis=1)),
+        np.flatnonzero((shaped > _FAINT).any(axis=0)),
+    )
     if not len(rows):
         return shaped[:0, :0]
     return shaped[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
@@ -96,9 +100,14 @@ def _pen(canvas: Picture, rng: np.random.Generator) -> Picture:
 def _trimmed(
     canvas: Picture, boxes: list[Corners], digits: list[int]
 ) -> tuple[Picture, list[Corners], list[int]]:
-    around = np.array(boxes).reshape(-1, 4)
-    if not len(around):
+    """Return the ink cut out, points and commas too, and the digits that the pen left some ink of."""
+    drawn = [(canvas[int(b) : int(d), int(a) : int(c)] > _FAINT).any() for a, b, c, d in boxes]
+    boxes = [box for box, some in zip(boxes, drawn, strict=True) if some]
+    digits = [digit for digit, some in zip(digits, drawn, strict=True) if some]
+    if not boxes:
         return canvas[:1, :1], [], []
+    rows, columns = (np.flatnonzero((canvas > _FAINT).any(axis=axis)) for axis in (1, 0))
+    around = np.array([*boxes, (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)])
     x0, y0 = (int(v) for v in around[:, :2].min(axis=0))
     x1, y1 = (int(v) for v in around[:, 2:].max(axis=0))
     moved: list[Corners] = [(a - x0, b - y0, c - x0, d - y0) for a, b, c, d in boxes]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from models.checkpoint import Metadata, grow_into, load_checkpoint, load_weights, save_checkpoint
+from models.checkpoint import SHOWN, Metadata, grow_into, load_checkpoint, load_weights, save_checkpoint
 from models.classifier import ClassifierConfig, DigitClassifier, classifier_loss
 from models.detector import DetectorConfig, DigitDetector, decode_maps, detector_loss
 from models.orienter import OrienterConfig, PageOrienter, orienter_loss
@@ -107,15 +107,15 @@ def test_a_network_grown_from_a_smaller_one_gives_the_same_at_first() -> None:
     narrow = DigitDetector(DetectorConfig(channels=(8, 8, 16, 16), head=8, blocks=(1, 1, 1)))
     learn(narrow, lambda: narrow(ink).square().mean(), 3, 1e-2)  # so that no layer is as it was made
     wide = DigitDetector(DetectorConfig(channels=(8, 12, 16, 24), head=12, blocks=(1, 2, 1)))
-    grow_into(wide, narrow.state_dict())
+    grow_into(wide, narrow.state_dict(), Path("narrow"))
     assert torch.allclose(wide.eval()(ink), narrow.eval()(ink), atol=1e-5)
     few = DigitClassifier(ClassifierConfig(channels=(8, 8, 16, 16), hidden=32))
     learn(few, lambda: few(crops).square().mean(), 3, 1e-2)
     more = DigitClassifier(ClassifierConfig(channels=(12, 8, 16, 20), hidden=48))
-    grow_into(more, few.state_dict())
+    grow_into(more, few.state_dict(), Path("few"))
     assert torch.allclose(more.eval()(crops), few.eval()(crops), atol=1e-5)
-    with pytest.raises(MissingError, match="has no place"):
-        grow_into(narrow, wide.state_dict())
+    with pytest.raises(MissingError, match=r"wide: layer .* the network to train has"):
+        grow_into(narrow, wide.state_dict(), Path("wide"))
 
 
 def test_what_is_not_known_teaches_nothing() -> None:
@@ -177,12 +177,23 @@ def test_a_weak_detection_needs_a_surer_reading(tmp_path: Path) -> None:
     assert digit == 7 and chance == pytest.approx(0.2)
 
 
+def test_weights_that_were_shown_other_pictures_are_only_good_to_train_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = saved_classifier(tmp_path)
+    monkeypatch.setitem(SHOWN, "digit-classifier", {"digit_px": 30.0})
+    with pytest.raises(MissingError, match=r"learned from .*views.* train it on"):
+        load_classifier(file, "cpu")
+    load_checkpoint(file, "digit-classifier", to_train=True)
+
+
 def test_a_confidence_of_other_features_is_named(tmp_path: Path) -> None:
     weights, metadata = load_checkpoint(saved_classifier(tmp_path), "digit-classifier")
     for confidence in ({"digit": [1.0] * 5, "number": [1.0] * 4}, {"word": [1.0]}):
         save_checkpoint(tmp_path / "c.safetensors", weights, replace(metadata, confidence=confidence))
         with pytest.raises(MissingError, match="fit it anew"):
             load_classifier(tmp_path / "c.safetensors", "cpu")
+        load_classifier(tmp_path / "c.safetensors", "cpu", with_confidence=False)
 
 
 def test_of_two_boxes_round_a_digit_the_better_counts(tmp_path: Path) -> None:
@@ -223,16 +234,17 @@ def test_folding_the_normalisation_changes_no_answer(tmp_path: Path) -> None:
     assert torch.allclose(plain.eval()(ink), folded(ink), atol=1e-4)
 
 
-def test_tiles_see_what_the_whole_page_shows(tmp_path: Path) -> None:
+def test_tiles_see_what_the_whole_page_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     network = load_detector(saved_detector(tmp_path), "cpu").network
-    ink = np.random.default_rng(0).integers(0, 255, (900, 800), dtype=np.uint8)
-    found = detect_boxes(network, ink, 0.0, torch.device("cpu"))
-    assert len(found) > 0
-    assert (found[1:, 4] <= found[:-1, 4]).all()
-    centres = (found[:, :2] + found[:, 2:4]) / 2
-    assert (centres >= 0).all()
-    assert (centres[:, 0] < 800).all()
-    assert (centres[:, 1] < 900).all()
+    ink = np.random.default_rng(0).integers(0, 255, (240, 200), dtype=np.uint8)
+    whole = detect_boxes(network, ink, 0.0, torch.device("cpu"))
+    monkeypatch.setattr("models.tiles._CORE_PX", 120)
+    tiled = detect_boxes(network, ink, 0.0, torch.device("cpu"))
+    assert len(whole) > 100
+    assert (whole[1:, 4] <= whole[:-1, 4]).all()
+    # of two boxes that share half their size the other one may stay
+    apart = np.abs(whole[:, None] - tiled[None]).max(axis=2)
+    assert (apart.min(axis=1) < 0.01).mean() > 0.98 and (apart.min(axis=0) < 0.01).mean() > 0.98
 
 
 @pytest.mark.parametrize("cut", [0, 5, 200, -1])
@@ -297,6 +309,8 @@ def test_the_ink_map_of_any_page_is_bounded() -> None:
     specks = np.full((3000, 4000), 255, np.uint8)
     specks[::40, ::40] = 0
     assert look_at(specks).scale ** 2 * specks.size <= 16_000_001
+    narrow = look_at(np.full((40_000, 1000), 255, np.uint8))
+    assert narrow.ink.size <= 16_100_000
 
 
 @pytest.mark.parametrize("guess", [0.6, 1.0, 1.7])

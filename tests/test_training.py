@@ -5,15 +5,20 @@ import sys
 import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
 from models.checkpoint import load_checkpoint
 from models.reader import load_classifier, load_detector, load_orienter
+from models.train_classifier import change_crops, classifier_batches
 from models.training import Recipe, Training
-from models.training_crops import page_crops
+from models.training_crops import MARGIN_PX, TrainingCrops, page_crops
+from pipeline.confidence import REJECT
+from pipeline.crops import VIEWS, cut_boxes
 from pipeline.label_sets import read_label_set
+from pipeline.page import Box
 
 
 def archive(*words: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -85,7 +90,7 @@ def test_what_is_kept_is_an_average_and_the_same_after_a_pause(tmp_path: Path) -
     for batch in batches[:5]:
         first.take_step(batch, losses, torch.float32, done=0.1)
     first.save_state(tmp_path / "state", "a recipe")
-    assert second.load_state(tmp_path / "state") == "a recipe"
+    second.load_state(tmp_path / "state", "a recipe")
     for batch in batches[5:]:
         second.take_step(batch, losses, torch.float32, done=0.1)
     for name, value in whole.average.items():
@@ -116,3 +121,43 @@ def test_training_crops_hold_every_digit_and_rejects(drawn: Path) -> None:
     for digit in range(10):
         expected = sum(label.digit == digit for page in pages for label in page.digits)
         assert int((crops.classes == digit).sum()) == expected
+    assert (crops.classes == REJECT).sum() > len(pages)
+
+
+def test_a_training_crop_without_its_margin_is_what_reading_cuts() -> None:
+    ink = np.random.default_rng(0).integers(0, 255, (300, 300), dtype=np.uint8)
+    ink = cv2.GaussianBlur(ink, (0, 0), 3)
+    boxes = [Box(100, 100, 112, 117), Box(3, 140, 60, 200), Box(290, 0, 299, 14)]
+    wide = TrainingCrops(cut_boxes(ink, boxes, MARGIN_PX), np.zeros(3, np.int64))
+    apart = np.abs(wide.seen.astype(int) - cut_boxes(ink, boxes))
+    assert apart.max() <= 2  # places are rounded to a 32nd of a pixel
+
+
+def test_the_views_of_a_crop_show_as_much_as_they_say() -> None:
+    ink = np.zeros((200, 200), np.uint8)
+    ink[95:105, 95:105] = 255  # a box of 10 × 10 that is all ink
+    (crop,) = cut_boxes(ink, [Box(95, 95, 105, 105)])
+    for view, times in zip(crop, VIEWS, strict=True):
+        rows = np.flatnonzero((view > 127).any(axis=1))
+        assert len(rows) == pytest.approx(40 / times, abs=1.1)
+        assert (rows[0] + rows[-1]) / 2 == pytest.approx(19.5, abs=0.6)
+
+
+def test_changed_crops_keep_what_they_show_in_the_middle() -> None:
+    torch.manual_seed(0)
+    wide = torch.zeros(200, 2, 64, 64, dtype=torch.uint8)
+    wide[:, 0, 24:40, 24:40] = 255
+    wide[:, 1, 29:35, 29:35] = 255
+    seen = change_crops(wide)
+    assert seen.shape == (200, 2, 40, 40) and 0 <= float(seen.min()) <= float(seen.max()) <= 1
+    place = torch.arange(40.0)
+    for view in seen.mean(dim=0):
+        for axis in (0, 1):
+            weight = (view - view.min()).sum(dim=axis)
+            assert float((weight * place).sum() / weight.sum()) == pytest.approx(19.5, abs=0.4)
+
+
+def test_a_class_that_no_set_has_is_not_drawn() -> None:
+    few = TrainingCrops(np.zeros((3, 2, 64, 64), np.uint8), np.array([4, 4, 7]))
+    _, classes = next(classifier_batches([(few, 1.0)], np.random.default_rng(0)))
+    assert set(classes.tolist()) == {4, 7}
