@@ -56,10 +56,19 @@ def fit_confidence(pages: Sequence[Outcomes]) -> Confidence:
     """Return the confidence that fits what was found on pages."""
     features = [digit_features(page.chances, page.scores) for page in pages]
     digit = fit_logistic(np.concatenate(features), np.concatenate([page.right for page in pages]))
-    so_far = Confidence(digit)
+    so_far = Confidence(digit=digit)
     numbers = [number_features(_of_members(so_far, page), page.doubts) for page in pages]
     right = np.concatenate([page.numbers_right for page in pages])
-    return Confidence(digit, fit_logistic(np.concatenate(numbers), right))
+    return Confidence(digit=digit, number=fit_logistic(np.concatenate(numbers), right))
+
+
+def fit_boxes(pages: Sequence[Outcomes], temperature: float) -> tuple[float, ...]:
+    """Return the weights of `Confidence.box` that fit pages on which every box was accepted.
+
+    The classifier's chances are taken as they are at `temperature` times their own.
+    """
+    features = [digit_features(warmed(page.chances, temperature), page.scores) for page in pages]
+    return fit_logistic(np.concatenate(features), np.concatenate([page.right for page in pages]))
 
 
 def cross_fitted(

@@ -24,8 +24,9 @@ from pipeline.ink import ink_map
 from pipeline.numbers import group_numbers, number_doubts
 from pipeline.page import Box, Detection, Number, PageDetections, Reading
 
-# a box counts as a digit where score × P(best digit) reaches this: either alone is worse
-ACCEPT_BAR = 0.25
+SCORE_BAR = 0.20  # hardly a weaker box is a digit
+# a box counts as a digit where the chance that it holds the best one of its crop reaches this
+ACCEPT_BAR = 0.42
 # of two boxes that overlap when they are brought to this share of their size only the better is a digit
 _CORE = 0.6
 _SURE_BAR = 0.40  # for boxes that say how large digits are
@@ -72,7 +73,7 @@ class Detector:
         """
         scale = self.scale_of(grey, look)
         ink = ink_map(grey, scale)
-        found = self.boxes(ink, ACCEPT_BAR)
+        found = self.boxes(ink, SCORE_BAR)
         # what the ink map was really multiplied by, which rounding to whole pixels changed a little
         factors = np.array([ink.shape[1] / grey.shape[1], ink.shape[0] / grey.shape[0]] * 2)
         limits = np.array([grey.shape[1], grey.shape[0]] * 2, np.float64)
@@ -102,6 +103,7 @@ class Classifier:
     confidence: Confidence
     device: torch.device
     sha256: str
+    accept_bar: float = ACCEPT_BAR
 
     def readings(self, chances: npt.NDArray[np.float32], found: PageDetections) -> tuple[Reading, ...]:
         """Return the readings of a page's detections from their chances, float32 (N, 11).
@@ -109,11 +111,11 @@ class Classifier:
         A weak detection needs a surer reading to count as a digit, and of two round the same digit only
         the better one counts.
         """
-        scores = np.array(found.scores, np.float64)
-        sure = self.confidence.of_digits(chances.astype(np.float64), scores)
-        worth = scores * chances[:, :REJECT].max(axis=1, initial=0.0)
-        accepted = np.zeros(len(worth), bool)
-        accepted[_singles(found, worth, worth >= ACCEPT_BAR)] = True
+        said = chances.astype(np.float64), np.array(found.scores, np.float64)
+        sure = self.confidence.of_digits(*said)
+        odds = self.confidence.of_boxes(*said)
+        accepted = np.zeros(len(odds), bool)
+        accepted[_singles(found, odds, 1 / (1 + np.exp(-odds)) >= self.accept_bar)] = True
         return tuple(
             _reading(row, is_digit, float(of_digit))
             for row, is_digit, of_digit in zip(chances, accepted.tolist(), sure, strict=True)
@@ -184,14 +186,17 @@ def pick_device(name: str) -> torch.device:
 
 
 def _singles(
-    found: PageDetections, worth: npt.NDArray[np.float64], among: npt.NDArray[np.bool_]
+    found: PageDetections, odds: npt.NDArray[np.float64], among: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.int64]:
-    """Return the positions of those detections that stay where several are round one digit."""
+    """Return the positions of those detections that stay where several are round one digit.
+
+    Only those `among`, bool (N,), are looked at; the better ones by their `odds` (N,) stay.
+    """
     positions = np.flatnonzero(among)
     corners = [(d.box.x0, d.box.y0, d.box.x1, d.box.y1) for d in (found.detections[i] for i in positions)]
     boxes = torch.tensor(corners, dtype=torch.float64).reshape(-1, 4)
     centre, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2 * _CORE
-    kept = nms(torch.cat([centre - half, centre + half], dim=1), torch.from_numpy(worth[positions]), 0.0)
+    kept = nms(torch.cat([centre - half, centre + half], dim=1), torch.from_numpy(odds[positions]), 0.0)
     return np.asarray(positions[kept.numpy()])
 
 

@@ -1,4 +1,4 @@
-"""Confidence: the chance that a digit, or a whole number, is right, from all that the networks say about it.
+"""Confidence: the chance that a box, a digit or a whole number is right, from all that networks say about it.
 
 A logistic regression on the logits of what the detector and the classifier say (Platt 1999, "Probabilistic
 Outputs for Support Vector Machines"), fitted on pages that people transcribed.  A box where there is no
@@ -17,22 +17,33 @@ _EDGE = 1e-4  # nobody is surer than this
 _FAINT = 0.02  # of what stands beside a number: less says nothing
 _RIDGE = 0.05  # keeps weights small where there is little to learn from
 _ROUNDS = 50
-_N_DIGIT, _N_NUMBER = 5, 6  # weights of the two regressions, their constants included
+_N_DIGIT, _N_NUMBER = 5, 6  # weights of the regressions, their constants included
+# what was fitted to the boxes of the networks of 2026-11-21: others are not far from it
+_BOX = (-0.86, 1.36, 0.63, 0.36, -0.18)
 
 Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class Confidence:
-    """Weights of the two regressions; empty ones leave the classifier's own chances as they are."""
+    """Weights of three regressions: of all boxes, of digits that were accepted, and of numbers.
 
+    Without those of digits and numbers the classifier's own chances stand.
+    """
+
+    box: tuple[float, ...] = _BOX
     digit: tuple[float, ...] = ()
     number: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         """Raise ValueError for weights of other features than ours."""
-        if len(self.digit) not in (0, _N_DIGIT) or len(self.number) not in (0, _N_NUMBER):
-            raise ValueError(f"confidence has {len(self.digit)} and {len(self.number)} weights")
+        n = tuple(map(len, (self.box, self.digit, self.number)))
+        if n[0] != _N_DIGIT or n[1] not in (0, _N_DIGIT) or n[2] not in (0, _N_NUMBER):
+            raise ValueError(f"confidence has {n} weights")
+
+    def of_boxes(self, chances: Floats, scores: Floats) -> Floats:
+        """Return the log-odds that each box holds the digit that is best in it, (N,), as in `of_digits`."""
+        return np.asarray(_with_constant(digit_features(chances, scores)) @ np.array(self.box))
 
     def of_digits(self, chances: Floats, scores: Floats) -> Floats:
         """Return the confidence in the best digit of each crop, (N,).

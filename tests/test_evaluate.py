@@ -318,7 +318,11 @@ def test_confidence_is_fitted_to_transcribed_pages(
     old, _ = load_checkpoint(Path(before), "digit-classifier")
     new, metadata = load_checkpoint(fitted, "digit-classifier")
     assert all(torch.equal(old[name], new[name]) for name in old)
-    assert {name: len(weights) for name, weights in metadata.confidence.items()} == {"digit": 5, "number": 6}
+    assert {name: len(weights) for name, weights in metadata.confidence.items()} == {
+        "box": 5,
+        "digit": 5,
+        "number": 6,
+    }
     said = evaluated(capsys, register, *[str(fitted) if word == before else word for word in networks])
     for kind in ("digits", "numbers"):
         sure = said["confidence"][kind]
