@@ -30,7 +30,7 @@ ACCEPT_BAR = 0.42
 # of two boxes that overlap when they are brought to this share of their size only the better is a digit
 _CORE = 0.6
 _SURE_BAR = 0.40  # for boxes that say how large digits are
-_TURN_BAR = 0.6  # a page is turned only where the orienter is this sure
+_TURN_BAR = 0.4  # a page is looked at turned only where the orienter is this sure
 _RUNNERS_UP = 2
 
 Network = TypeVar("Network", bound=nn.Module)
