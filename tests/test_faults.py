@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -208,16 +209,13 @@ def _kill(process: subprocess.Popen[str]) -> None:
 
 def _save_networks(settings: Settings) -> None:
     torch.manual_seed(0)
-    detector = DigitDetector(DetectorConfig(channels=(8, 8, 8, 8), head=8)).eval()
+    config = DetectorConfig(channels=(8, 8, 8, 8), head=8)
+    detector = DigitDetector(config).eval()
     with torch.no_grad():  # sees digits here and there, and none where there is no ink
-        detector.maps.weight.data[:4] *= 24
+        detector.maps.weight.data[:4] *= 200
         detector.maps.bias.data[:4] -= detector(torch.zeros(1, 1, 64, 64))[0, 0].max() + 2.2
     settings.detector.parent.mkdir(exist_ok=True)
-    save_checkpoint(
-        settings.detector,
-        detector.state_dict(),
-        Metadata("digit-detector", {"channels": [8, 8, 8, 8], "head": 8, "blocks": 1}),
-    )
+    save_checkpoint(settings.detector, detector.state_dict(), Metadata("digit-detector", asdict(config)))
     small = {"channels": [8, 8, 8, 8], "hidden": 8, "dropout": 0.0}
     classifier = DigitClassifier(ClassifierConfig(channels=(8, 8, 8, 8), hidden=8, dropout=0.0))
     save_checkpoint(settings.classifier, classifier.state_dict(), Metadata("digit-classifier", small))
