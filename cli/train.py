@@ -137,7 +137,7 @@ def classifier(
     from models.classifier import ClassifierConfig, DigitClassifier
     from models.reader import load_detector
     from models.train_classifier import classifier_batches, classifier_losses, classifier_recipe
-    from models.training_crops import mnist_crops, page_crops
+    from models.training_crops import accuracy, mnist_crops, page_crops
 
     config, recipe = ClassifierConfig(), classifier_recipe(minutes, seed, goes_on=start is not None)
     job = Job(settings_of(ctx).device, output, start, (*sets, *(["mnist"] if mnist else [])))
@@ -150,7 +150,10 @@ def classifier(
     training.run(lambda rng: classifier_batches(crops, rng), classifier_losses)
     metrics: dict[str, float] = {}
     if mnist:
-        metrics["mnist test accuracy"] = round(training.accuracy(mnist_crops(mnist, "t10k")), 4)
+        trained = training.training
+        metrics["mnist test accuracy"] = round(
+            accuracy(trained.network, mnist_crops(mnist, "t10k"), trained.device), 4
+        )
     training.finish(metrics)
 
 

@@ -15,7 +15,6 @@ import torch
 from models.checkpoint import Metadata, grow_into, load_checkpoint, save_checkpoint
 from models.reader import pick_device
 from models.training import Losses, Progress, Recipe, Training
-from models.training_crops import TrainingCrops, accuracy
 from pipeline.errors import OutputError, SourceError, UsageError
 from pipeline.label_sets import read_label_set
 from pipeline.labels import LabelledPage
@@ -82,10 +81,6 @@ class Keeper:
         self.state.unlink(missing_ok=True)
         click.echo(f"{self.file}: {self.training.step} steps {metrics or ''}")
         click.echo(f"{picture}: learning curve", err=True)
-
-    def accuracy(self, crops: TrainingCrops) -> float:
-        """Return the share of crops that the trained classifier reads rightly."""
-        return accuracy(self.training.network, crops, self.training.device)
 
     def _go_on(self) -> None:
         self.training.load_state(self.state, _label())
