@@ -10,7 +10,7 @@ from models.reader import Classifier, Detector
 from models.scale import DIGIT_PX
 from pipeline.alignment import Candidates
 from pipeline.confidence import REJECT
-from pipeline.crops import cut_boxes
+from pipeline.crops import CROP_ZOOM, cut_boxes
 from pipeline.labels import LABEL_DIGIT_PX
 from pipeline.line_parts import without_rules
 from pipeline.page import Box
@@ -30,8 +30,7 @@ def find_candidates(
     parts of ink count.
     """
     smaller = DIGIT_PX / LABEL_DIGIT_PX
-    seen = np.asarray(cv2.resize(ink, None, fx=smaller, fy=smaller, interpolation=cv2.INTER_AREA), np.uint8)
-    found = detector.boxes(seen, _SCORE_BAR)
+    found = detector.boxes(_shrunk(ink, smaller), _SCORE_BAR)
     boxes, scores = found[:, :4] / np.float32(smaller), found[:, 4]
     parts = _parts(without_rules(ink), written)
     if len(parts) and len(boxes):
@@ -39,10 +38,17 @@ def find_candidates(
         parts = parts[nearest < 0.5]
     boxes = np.concatenate([boxes, parts])
     scores = np.concatenate([scores, np.full(len(parts), _PART_SCORE, np.float32)])
-    crops = cut_boxes(seen, [Box(*(float(v) for v in box)) for box in boxes * smaller])
+    smaller *= CROP_ZOOM
+    crops = cut_boxes(
+        _shrunk(ink, smaller), [Box(*(float(v) for v in box)) for box in boxes * np.float32(smaller)]
+    )
     chances = classifier.chances(crops).astype(np.float64)  # (N, 11)
     digits = chances[:, :REJECT] / chances[:, :REJECT].sum(axis=1, keepdims=True).clip(1e-9)
     return Candidates(boxes.astype(np.float64), digits, scores * (1 - _DOUBT_IN_REJECT * chances[:, REJECT]))
+
+
+def _shrunk(ink: npt.NDArray[np.uint8], factor: float) -> npt.NDArray[np.uint8]:
+    return np.asarray(cv2.resize(ink, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _parts(ink: npt.NDArray[np.uint8], written: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:

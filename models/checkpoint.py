@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from models.scale import DIGIT_PX, ORIENT_DIGIT_PX
-from pipeline.crops import CROP_SIZE_PX, VIEWS
+from pipeline.crops import CROP_SIZE_PX, CROP_ZOOM, VIEWS
 from pipeline.errors import MissingError, OutputError
 
 FORMAT_VERSION = 1
@@ -24,7 +24,7 @@ FORMAT_VERSION = 1
 SHOWN: dict[str, dict[str, Any]] = {
     "page-orienter": {"digit_px": ORIENT_DIGIT_PX},
     "digit-detector": {"digit_px": DIGIT_PX},
-    "digit-classifier": {"digit_px": DIGIT_PX, "crop_px": CROP_SIZE_PX, "views": list(VIEWS)},
+    "digit-classifier": {"digit_px": DIGIT_PX * CROP_ZOOM, "crop_px": CROP_SIZE_PX, "views": list(VIEWS)},
 }
 
 

@@ -15,14 +15,14 @@ import numpy.typing as npt
 from pipeline.ink import ink_map
 
 # the height that the digits of a page have (their median) where the detector knows them best
-DIGIT_PX = 17.0
+DIGIT_PX = 15.0
 ORIENT_DIGIT_PX = 10.5  # the same, for the orienter
 # of labelled pages half the digits are higher than this many median parts of ink (1.0 to 2.5)
 _DIGITS_PER_PART = 1.35
 _LOOK_PX = 1800  # parts of ink are measured on a page brought to about this width
 _MAX_INK_PIXELS = 16_000_000  # an ink map is never made larger than this
 _MAX_SCALE = 4.0  # digits lower than 5 pixels can't be read however far they are enlarged
-_WINDOW_PX = 352
+_WINDOW_PX = 320
 _RANKS = (0.0, 0.08, 0.2, 0.4)  # which windows are looked at, by how many parts of a digit's size they have
 _FEW = 10  # digits that say little about the size of all: other scales are tried
 _NEAR = 1.2  # an estimate this near to the scale that it was made at is believed

@@ -20,7 +20,7 @@ class Windows:
     """Plain numbers of the windows that a training of the detector sees."""
 
     batch: int = 8
-    size_px: int = 352
+    size_px: int = 320
     outside: float = 0.4  # weight of paper outside all transcribed lines
 
 

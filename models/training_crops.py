@@ -17,7 +17,7 @@ from models.detector import DigitDetector
 from models.scale import DIGIT_PX
 from models.tiles import detect_boxes
 from pipeline.confidence import REJECT
-from pipeline.crops import CROP_SIZE_PX, VIEWS, cut_boxes
+from pipeline.crops import CROP_SIZE_PX, CROP_ZOOM, VIEWS, cut_boxes
 from pipeline.hands import read_mnist
 from pipeline.labels import LabelledPage
 from pipeline.page import Box
@@ -54,14 +54,16 @@ def page_crops(
     crops = [np.zeros((0, len(VIEWS), _SIDE_PX, _SIDE_PX), np.uint8)]
     classes = [np.zeros(0, np.int64)]
     for page in pages:
-        page = page.scaled(DIGIT_PX / page.digit_px * math.exp(rng.normal(0, _SCALES)))
+        scale = DIGIT_PX / page.digit_px * math.exp(rng.normal(0, _SCALES))
+        ink = page.scaled(scale * CROP_ZOOM).ink
+        page = page.scaled(scale)
         boxes = [digit.box for digit in page.digits]
         digits = [digit.digit for digit in page.digits]
         rejects = _parts_without_digits(page, rng) + _between_digits(page, rng)
         if detector is not None:
             hits, hit_digits, misses = _detected(page, detector)
             boxes, digits, rejects = boxes + hits, digits + hit_digits, rejects + misses
-        crops.append(cut_boxes(page.ink, boxes + rejects, MARGIN_PX))
+        crops.append(cut_boxes(ink, [box.scaled(CROP_ZOOM) for box in boxes + rejects], MARGIN_PX))
         classes.append(np.array(digits + [REJECT] * len(rejects), np.int64))
     return TrainingCrops(np.concatenate(crops), np.concatenate(classes))
 

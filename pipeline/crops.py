@@ -17,6 +17,8 @@ CROP_SIZE_PX = 40
 # a crop has two views, which show this many times the longer side of its box: the near one to read the
 # digit by, the far one to tell a number from a word
 VIEWS = (1.6, 5.0)
+# crops are cut from an ink map so many times as large as the one that digits are found on
+CROP_ZOOM = 17 / 15
 _BLUR = 0.4  # standard deviation in pixels of the view, where it is shrunk
 
 Crops = npt.NDArray[np.uint8]  # (N, 2, 40, 40)
@@ -25,15 +27,15 @@ Crops = npt.NDArray[np.uint8]  # (N, 2, 40, 40)
 def cut_crops(grey: npt.NDArray[np.uint8], found: PageDetections) -> Crops:
     """Return the crop of every detection, uint8 (N, 2, 40, 40), 0 paper to 255 ink.
 
-    `grey` is the page, uint8 (H, W).  Crops are cut from its ink map, turned and at the scale that the
-    page was read at, so that the same page always gives the same crops.
+    `grey` is the page, uint8 (H, W).  Crops are cut from its ink map, turned and at `CROP_ZOOM` times the
+    scale that digits were found at, so that the same page always gives the same crops.
     """
     if not found.detections:
         return np.zeros((0, len(VIEWS), CROP_SIZE_PX, CROP_SIZE_PX), np.uint8)
     height, width = grey.shape
     boxes = [turn_box(d.box, found.turned, width, height) for d in found.detections]
-    scaled = [Box(*(v * found.scale for v in (b.x0, b.y0, b.x1, b.y1))) for b in boxes]
-    return cut_boxes(ink_map(turn_page(grey, found.turned), found.scale), scaled)
+    scale = found.scale * CROP_ZOOM
+    return cut_boxes(ink_map(turn_page(grey, found.turned), scale), [box.scaled(scale) for box in boxes])
 
 
 def cut_boxes(ink: npt.NDArray[np.uint8], boxes: Sequence[Box], margin_px: int = 0) -> Crops:
