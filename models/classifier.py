@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.detector import Block, conv
+from models.layers import Block, conv
 from pipeline.crops import VIEWS
 
 N_CLASSES = 11  # ten digits, and REJECT for a crop that shows none

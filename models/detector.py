@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.layers import SeparableBlock, conv, separable
+
 STRIDE = 2  # ink map pixels per cell of the centre map
 MULTIPLE = 16  # the sides of what goes in
 _N_MAPS = 5  # heat, log w, log h, dx, dy
@@ -31,37 +33,6 @@ class DetectorConfig:
     blocks: tuple[int, int, int] = (1, 2, 4)  # residual blocks at strides 4, 8 and 16
 
 
-class Block(nn.Module):
-    """Two separable convolutions with a shortcut; at first it changes nothing (Goyal and others 2017)."""
-
-    def __init__(self, n: int) -> None:
-        super().__init__()
-        self.first = separable(n, n)
-        normalised = nn.BatchNorm2d(n)
-        nn.init.zeros_(normalised.weight)
-        pointwise = nn.Sequential(nn.Conv2d(n, n, 1, bias=False), normalised)
-        self.second = nn.Sequential(_depthwise(n), pointwise)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) → the same shape."""
-        return F.relu(x + self.second(self.first(x)))
-
-
-def conv(n_in: int, n_out: int, stride: int = 1, size: int = 3) -> nn.Sequential:
-    """Return a convolution with batch normalisation and ReLU."""
-    layer = nn.Conv2d(n_in, n_out, size, stride, padding=size // 2, bias=False)
-    return nn.Sequential(layer, nn.BatchNorm2d(n_out), nn.ReLU(inplace=True))
-
-
-def separable(n_in: int, n_out: int) -> nn.Sequential:
-    """Return a 3×3 convolution of each channel by itself, and one that mixes channels (Chollet 2017)."""
-    return nn.Sequential(_depthwise(n_in), conv(n_in, n_out, size=1))
-
-
-def _depthwise(n: int) -> nn.Conv2d:
-    return nn.Conv2d(n, n, 3, padding=1, groups=n, bias=False)
-
-
 class DigitDetector(nn.Module):
     """Ink maps (N, 1, H, W), float 0 to 1 → maps (N, 5, H/2, W/2): heat logit, log w, log h, dx, dy."""
 
@@ -69,9 +40,16 @@ class DigitDetector(nn.Module):
         super().__init__()
         c2, c4, c8, c16 = config.channels
         self.stem = conv(1, c2, stride=2)
-        self.down4 = nn.Sequential(conv(c2, c4, stride=2), *(Block(c4) for _ in range(config.blocks[0])))
-        self.down8 = nn.Sequential(conv(c4, c8, stride=2), *(Block(c8) for _ in range(config.blocks[1])))
-        self.down16 = nn.Sequential(conv(c8, c16, stride=2), *(Block(c16) for _ in range(config.blocks[2])))
+        n4, n8, n16 = config.blocks
+        self.down4 = nn.Sequential(conv(c2, c4, stride=2), *(SeparableBlock(c4) for _ in range(n4)))
+        self.down8 = nn.Sequential(conv(c4, c8, stride=2), *(SeparableBlock(c8) for _ in range(n8)))
+        self.down16 = nn.Sequential(conv(c8, c16, stride=2), *(SeparableBlock(c16) for _ in range(n16)))
+        self.down8 = nn.Sequential(
+            conv(c4, c8, stride=2), *(SeparableBlock(c8) for _ in range(config.blocks[1]))
+        )
+        self.down16 = nn.Sequential(
+            conv(c8, c16, stride=2), *(SeparableBlock(c16) for _ in range(config.blocks[2]))
+        )
         self.side16 = conv(c16, c8, size=1)
         self.side8 = conv(c8, c4, size=1)
         self.fuse8 = separable(c8, c8)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.detector import conv
+from models.layers import conv
 from models.scale import DIGIT_PX, ORIENT_DIGIT_PX, Look
 
 WINDOW_PX = 256

@@ -87,7 +87,7 @@ class Detector:
 
     def scale_of(self, grey: npt.NDArray[np.uint8], look: Look | None = None) -> float:
         """Return what a page, uint8 (H, W), is multiplied by to be read; `look` is as for `detect`."""
-        return settle_scale(grey, (look or look_at(grey)).scale, lambda ink: self.boxes(ink, _SURE_BAR))
+        return settle_scale(grey, look or look_at(grey), lambda ink: self.boxes(ink, _SURE_BAR))
 
     def boxes(self, ink: npt.NDArray[np.uint8], threshold: float) -> npt.NDArray[np.float32]:
         """Return the boxes of digits on an ink map, uint8 (h, w), as `detect_boxes` does."""

@@ -23,7 +23,8 @@ _LOOK_PX = 1800  # parts of ink are measured on a page brought to about this wid
 _MAX_INK_PIXELS = 16_000_000  # an ink map is never made larger than this
 _MAX_SCALE = 4.0  # digits lower than 5 pixels can't be read however far they are enlarged
 _WINDOW_PX = 320
-_RANKS = (0.0, 0.08, 0.2, 0.4)  # which windows are looked at, by how many parts of a digit's size they have
+# which windows are looked at, by how many parts of a digit's size they have; a square of them
+_RANKS = (0.0, 0.08, 0.2, 0.4)
 _FEW = 10  # digits that say little about the size of all: other scales are tried
 _NEAR = 1.2  # an estimate this near to the scale that it was made at is believed
 _TRIED = (0.4, 0.63, 1.6, 2.5)  # times the guess, which the ink may have misled
@@ -34,10 +35,14 @@ Detect = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Look:
-    """A first look at a page: its ink map at `look_scale`, and the scale that its ink asks for."""
+    """A first look at a page: its ink map at `look_scale`, and the scale that its ink asks for.
+
+    `parts` int32 (K, 5) are the parts of ink that may be characters: x, y, width, height, area.
+    """
 
     ink: npt.NDArray[np.uint8]
     look_scale: float
+    parts: npt.NDArray[np.int32]
     scale: float
 
 
@@ -45,23 +50,20 @@ def look_at(grey: npt.NDArray[np.uint8]) -> Look:
     """Return a first look at a page, uint8 (H, W)."""
     look = _bounded(min(1.0, _LOOK_PX / grey.shape[1]), grey)
     ink = ink_map(grey, look)
-    heights = ink_heights(ink)
-    wanted = DIGIT_PX / (_DIGITS_PER_PART * float(np.median(heights))) if len(heights) else 1.0
-    return Look(ink, look, _bounded(look * wanted, grey))
+    parts = _parts(ink)
+    wanted = DIGIT_PX / (_DIGITS_PER_PART * float(np.median(parts[:, 3]))) if len(parts) else 1.0
+    return Look(ink, look, parts, _bounded(look * wanted, grey))
 
 
-def settle_scale(grey: npt.NDArray[np.uint8], scale: float, detect: Detect) -> float:
-    """Return the scale at which the digits of a page, uint8 (H, W), have the size the detector knows.
-
-    `scale` is a first guess.
-    """
-    tried = [_digits_at(grey, scale, detect)]
+def settle_scale(grey: npt.NDArray[np.uint8], look: Look, detect: Detect) -> float:
+    """Return the scale at which the digits of a page, uint8 (H, W), have the size the detector knows."""
+    tried = [_digits_at(grey, look, look.scale, detect)]
     if tried[0].n < _FEW:
-        tried += [_digits_at(grey, _bounded(scale * factor, grey), detect) for factor in _TRIED]
+        tried += [_digits_at(grey, look, _bounded(look.scale * times, grey), detect) for times in _TRIED]
     best = max(tried, key=lambda digits: digits.score)
     settled = _fitting(best, grey)
     if max(settled / best.scale, best.scale / settled) > _NEAR:
-        settled = _fitting(_digits_at(grey, settled, detect), grey)
+        settled = _fitting(_digits_at(grey, look, settled, detect), grey)
     return settled
 
 
@@ -80,12 +82,6 @@ def _fitting(digits: _Digits, grey: npt.NDArray[np.uint8]) -> float:
     return _bounded(digits.scale * DIGIT_PX / digits.height_px, grey) if digits.n > 1 else digits.scale
 
 
-def ink_heights(ink: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
-    """Return the heights in pixels of the parts of ink that may be characters."""
-    parts = _parts(ink)
-    return np.asarray(parts[:, 3], np.float64)
-
-
 def _parts(ink: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
     """Return the parts of ink that may be characters: x, y, width, height, area."""
     n, _, stats, _ = cv2.connectedComponentsWithStats((ink > 110).astype(np.uint8), connectivity=8)
@@ -96,24 +92,37 @@ def _parts(ink: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
     return np.asarray(parts[likely])
 
 
-def _digits_at(grey: npt.NDArray[np.uint8], scale: float, detect: Detect) -> _Digits:
-    ink = ink_map(grey, scale)
-    found = [np.zeros((0, 5), np.float32)]
-    for x, y in _windows(ink):
-        found.append(detect(ink[y : y + _WINDOW_PX, x : x + _WINDOW_PX]))
-    boxes = np.concatenate(found)
+def _digits_at(grey: npt.NDArray[np.uint8], look: Look, scale: float, detect: Detect) -> _Digits:
+    boxes = detect(_some_windows(grey, look, scale))
     height = float(np.median(boxes[:, 3] - boxes[:, 1])) if len(boxes) else DIGIT_PX
     return _Digits(scale, len(boxes), height, float(boxes[:, 4].sum()))
 
 
-def _windows(ink: npt.NDArray[np.uint8]) -> list[tuple[int, int]]:
-    """Return the corners of some windows, those with many parts of a digit's size first."""
-    parts = _parts(ink)
-    rows, columns = (-(-side // _WINDOW_PX) for side in ink.shape)
-    x, y, width, height, _ = parts.T
+def _some_windows(grey: npt.NDArray[np.uint8], look: Look, scale: float) -> npt.NDArray[np.uint8]:
+    """Return some windows of a page's ink map at a scale as one square picture."""
+    # a page is only looked at anew where it must be enlarged
+    ink, known = (look.ink, look.look_scale) if scale <= look.look_scale else (ink_map(grey, scale), scale)
+    factor, side = scale / known, math.isqrt(len(_RANKS))
+    shown = np.zeros((side * _WINDOW_PX, side * _WINDOW_PX), np.uint8)
+    for k, (x, y) in enumerate(_corners(look, scale)):
+        x0, y0, x1, y1 = (round(v / factor) for v in (x, y, x + _WINDOW_PX, y + _WINDOW_PX))
+        part = ink[y0:y1, x0:x1]
+        size = [min(_WINDOW_PX, max(1, round(length * factor))) for length in part.shape[::-1]]
+        part = np.asarray(cv2.resize(part, size, interpolation=cv2.INTER_AREA), np.uint8)
+        top, left = k // side * _WINDOW_PX, k % side * _WINDOW_PX
+        shown[top : top + size[1], left : left + size[0]] = part
+    return shown
+
+
+def _corners(look: Look, scale: float) -> list[tuple[int, int]]:
+    """Return the corners of some windows at a scale, those with many parts of a digit's size first."""
+    factor = scale / look.look_scale
+    rows, columns = (max(1, -(-round(side * factor) // _WINDOW_PX)) for side in look.ink.shape)
+    x, y, width, height, _ = look.parts.T * factor
     alike = (height > 0.6 * DIGIT_PX) & (height < 1.7 * DIGIT_PX) & (width < height)
-    row, column = (y + height // 2)[alike] // _WINDOW_PX, (x + width // 2)[alike] // _WINDOW_PX
-    places = row * columns + column
+    row = np.minimum((y + height / 2)[alike] // _WINDOW_PX, rows - 1)
+    column = np.minimum((x + width / 2)[alike] // _WINDOW_PX, columns - 1)
+    places = (row * columns + column).astype(np.int64)
     order = np.argsort(-np.bincount(places, minlength=rows * columns), kind="stable")
     chosen = sorted({int(order[min(int(rank * len(order)), len(order) - 1)]) for rank in _RANKS})
     return [(place % columns * _WINDOW_PX, place // columns * _WINDOW_PX) for place in chosen]

@@ -26,22 +26,22 @@ def ink_map(grey: npt.NDArray[np.uint8], scale: float = 1.0) -> npt.NDArray[np.u
     if size != (width, height):
         interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
         grey = np.asarray(cv2.resize(grey, size, interpolation=interpolation), dtype=np.uint8)
-    ratio = np.divide(grey, np.maximum(_background(grey), 1), dtype=np.float32)
-    ink = np.subtract(1.0, ratio, out=ratio).clip(0.0, 1.0)
+    dark = 255 - cv2.divide(grey, _background(grey), scale=255)
     # every 4th row and column says as much about the strength of the ink as all of them
-    sample = ink[::4, ::4]
-    written = sample[sample > _FAINT]
-    strength = float(np.percentile(written, 85)) if written.size >= 16 else 0.5
-    ink *= 255.0 / max(strength, 0.2)
-    return np.asarray(ink.clip(0, 255), dtype=np.uint8)
+    sample = dark[::4, ::4]
+    written = sample[sample > _FAINT * 255]
+    strength = float(np.percentile(written, 85)) / 255 if written.size >= 16 else 0.5
+    levels = np.arange(256) / max(strength, 0.2)
+    return np.asarray(cv2.LUT(dark, levels.clip(0, 255).round().astype(np.uint8)), dtype=np.uint8)
 
 
-def _background(grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """Return the brightness of the paper under each pixel, float32 (H, W), 0 to 255."""
+def _background(grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Return the brightness of the paper under each pixel, uint8 (H, W), 1 to 255."""
     height, width = grey.shape
     small_size = (max(1, width // _SHRINK), max(1, height // _SHRINK))
     small = cv2.resize(grey, small_size, interpolation=cv2.INTER_AREA)
     small = cv2.dilate(small, np.ones((5, 5), np.uint8), borderType=cv2.BORDER_REPLICATE)
     small = cv2.medianBlur(small, 9)
     small = cv2.GaussianBlur(small, (0, 0), 3.0)
-    return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.float32)
+    small = np.maximum(small, 1)
+    return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)

@@ -319,13 +319,15 @@ def test_the_scale_is_settled_by_the_height_of_the_digits_that_are_found(guess: 
     page = draw_page(3, "ledger")
     grey = page.pixels.mean(axis=2).astype(np.uint8)
     ideal = DIGIT_PX / float(np.median([digit.box.height for digit in page.digits]))
-    settled = settle_scale(grey, guess * ideal, lambda ink: detector.boxes(ink, 0.4))
+    look = replace(look_at(grey), scale=guess * ideal)
+    settled = settle_scale(grey, look, lambda ink: detector.boxes(ink, 0.4))
     assert settled == pytest.approx(ideal, rel=0.2)
 
 
 def test_a_page_without_digits_keeps_the_scale_of_its_ink() -> None:
     none = np.zeros((0, 5), np.float32)
-    assert settle_scale(np.full((300, 200), 230, np.uint8), 0.7, lambda ink: none) == 0.7
+    grey = np.full((300, 200), 230, np.uint8)
+    assert settle_scale(grey, replace(look_at(grey), scale=0.7), lambda ink: none) == 0.7
 
 
 def test_a_page_that_lies_on_its_side_is_read_as_the_upright_one() -> None:
