@@ -47,6 +47,7 @@ def every_check(settings: Settings) -> Iterator[Check]:
     yield _tried("orienter", lambda: _weights("orienter", settings), "install again, or --orienter")
     yield _tried("detector", lambda: _weights("detector", settings), "install again, or --detector")
     yield _tried("classifier", lambda: _weights("classifier", settings), "install again, or --classifier")
+    yield _tried("rescorer", lambda: _weights("rescorer", settings), "install again, or --rescorer")
 
 
 def _tried(name: str, check: Callable[[], Check], mend: str) -> Check:
@@ -164,13 +165,15 @@ def _queue() -> Check:
 
 
 def _weights(kind: str, settings: Settings) -> Check:
-    from models.reader import load_classifier, load_detector, load_orienter
+    from models.reader import load_classifier, load_detector, load_orienter, load_rescorer
 
     file: Path = getattr(settings, kind)
     if kind == "orienter":
         sha256 = load_orienter(file, settings.device).sha256
     elif kind == "detector":
         sha256 = load_detector(file, settings.device).sha256
-    else:
+    elif kind == "classifier":
         sha256 = load_classifier(file, settings.device).sha256
+    else:
+        sha256 = load_rescorer(file, settings.device).sha256
     return Check(kind, "ok", f"{file.name}, {size(file.stat().st_size)}, sha256 {sha256[:16]}…, loads")

@@ -9,11 +9,10 @@ import numpy.typing as npt
 
 from cli.trainings import check_folder
 from cli.truths import read_truths
-from models.calibrate import Outcomes, cross_fitted_worth, fit_boxes, fit_confidence, fit_temperature
+from models.calibrate import Outcomes, cross_fitted_worth, fit_confidence
 from models.checkpoint import load_checkpoint, save_checkpoint
 from models.evaluation import evaluate_page, outcomes_of
 from models.whole import Chain, load_chain
-from pipeline.confidence import Confidence
 from pipeline.errors import SourceError
 from pipeline.settings import Settings
 from pipeline.transcriptions import find_transcribed, read_lines
@@ -30,27 +29,22 @@ def fit_on_pages(settings: Settings, folder: Path, output: Path) -> tuple[str, i
     if not items:
         raise SourceError(f"{folder}: no transcription (.xml) with its page image beside it")
     chain = load_chain(settings, with_confidence=False)
-    classifier = chain.classifier
-    # first every box counts, which says what boxes are worth; then only those that are worth it
-    boxes = _read(replace(chain, classifier=replace(classifier, accept_bar=0.0)), settings, items)
-    warmer = fit_temperature(boxes)
-    of_boxes = fit_boxes(boxes, warmer)
-    temperature = classifier.temperature * warmer
-    classifier = replace(classifier, temperature=temperature, confidence=Confidence(of_boxes))
-    pages = _read(replace(chain, classifier=classifier), settings, items)
+    pages = _read(chain, settings, items)
     of_digits, of_numbers = cross_fitted_worth(pages)
     fitted = fit_confidence(pages)
     weights, metadata = load_checkpoint(settings.classifier, "digit-classifier")
     metadata = replace(
         metadata,
-        temperature=temperature,
         confidence={
-            "box": list(of_boxes),
             "digit": list(fitted.digit),
             "number": list(fitted.number),
         },
         metrics=metadata.metrics
-        | {"confidence fitted on": folder.resolve().name, "with detector": chain.detector.sha256},
+        | {
+            "confidence fitted on": folder.resolve().name,
+            "with detector": chain.detector.sha256,
+            "with rescorer": chain.rescorer.sha256,
+        },
     )
     save_checkpoint(output, weights, metadata)
     said = "\n".join(

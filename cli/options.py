@@ -31,7 +31,7 @@ def common_options(command: Decorated) -> Decorated:
 
 def reading_options(command: Decorated) -> Decorated:
     """Add the settings that say how pages are read."""
-    networks = (_device, _orienter, _detector, _classifier)
+    networks = (_device, _orienter, _detector, _classifier, _rescorer)
     for add in reversed((_max_pixels, _dpi, _threads, *networks, _deadline, _deaths)):
         command = add(command)
     return command
@@ -39,7 +39,7 @@ def reading_options(command: Decorated) -> Decorated:
 
 def network_options(command: Decorated) -> Decorated:
     """Add the settings of a command that reads pages itself, one after the other."""
-    for add in reversed((_max_pixels, _dpi, _device, _orienter, _detector, _classifier)):
+    for add in reversed((_max_pixels, _dpi, _device, _orienter, _detector, _classifier, _rescorer)):
         command = add(command)
     return command
 
@@ -157,6 +157,9 @@ _device = _setting("--device", "device", "NAME", str, "auto, cpu, cuda or cuda:N
 _orienter = _setting("--orienter", "orienter", "FILE", FILE, "Other weights to tell a page's way up with.")
 _detector = _setting("--detector", "detector", "FILE", FILE, "Other weights to find digits with.")
 _classifier = _setting("--classifier", "classifier", "FILE", FILE, "Other weights to read digits with.")
+_rescorer = _setting(
+    "--rescorer", "rescorer", "FILE", FILE, "Other weights to tell digits by their neighbours."
+)
 _deadline = _setting(
     "--page-deadline",
     "page_deadline_s",

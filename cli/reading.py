@@ -30,6 +30,7 @@ class Weights:
     orienter_sha256: str
     detector_sha256: str
     classifier_sha256: str
+    rescorer_sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +133,8 @@ class _Watch:
 
 def find_weights(settings: Settings) -> Weights:
     """Return the weights that the settings name; MissingError if they are not there."""
-    return Weights(_sha256(settings.orienter), _sha256(settings.detector), _sha256(settings.classifier))
+    files = settings.orienter, settings.detector, settings.classifier, settings.rescorer
+    return Weights(*map(_sha256, files))
 
 
 def _sha256(file: Path) -> str:
@@ -148,7 +150,11 @@ def _sha256(file: Path) -> str:
 
 def _run(db: Engine, settings: Settings, weights: Weights, *, again: bool) -> int:
     # of the settings only these change what is read; the others say how fast, and what is refused
-    changing = {"orienter": weights.orienter_sha256, "render_dpi": settings.render_dpi}
+    changing = {
+        "orienter": weights.orienter_sha256,
+        "rescorer": weights.rescorer_sha256,
+        "render_dpi": settings.render_dpi,
+    }
     with writing(db) as conn:
         return catalogue.current_run(
             conn,

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import click
 
-from cli.options import common_options, network_options, settings_of
+from cli.options import common_options, labelling_options, network_options, settings_of
 from cli.terminal import counted, say
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
@@ -155,6 +155,42 @@ def classifier(
             accuracy(trained.network, mnist_crops(mnist, "t10k"), trained.device), 4
         )
     training.finish(metrics)
+
+
+@train.command()
+@click.argument("pages", type=_FOLDER)
+@click.option("--hands", type=click.IntRange(1), default=2, show_default=True, help="How often to read each.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same hands.")
+@click.option(
+    "--minutes",
+    type=click.FloatRange(0, min_open=True),
+    default=0.1,
+    show_default=True,
+    help="How long to train once the pages are read.",
+)
+@click.option("-o", "--output", type=_FILE, required=True, metavar="FILE", help="The checkpoint to write.")
+@labelling_options
+@common_options
+@click.pass_context
+def rescorer(ctx: click.Context, pages: Path, hands: int, seed: int, minutes: float, output: Path) -> None:
+    """Train the network that tells digits by what stands beside them.
+
+    PAGES is a folder of ALTO 4 or PAGE XML files with their images, those that the other networks were
+    trained on.  They are read as if other hands had written them, leaning and bent, so that
+    they are as hard as new ones.
+
+    \b
+    Examples:
+      archive train rescorer registers/train -o rescorer.safetensors
+      archive train rescorer mine --detector d.safetensors --classifier c.safetensors -o r.safetensors
+    """
+    from cli.rescoring import train_on_pages
+    from pipeline.errors import PagesFailedError
+
+    n_failed = train_on_pages(settings_of(ctx), pages, output, hands=hands, seed=seed, minutes=minutes)
+    if n_failed:
+        say(f"{counted(n_failed, 'page')} left out")
+        ctx.exit(PagesFailedError.exit_code)
 
 
 @train.command()

@@ -24,6 +24,7 @@ class Outcomes:
 
     chances: npt.NDArray[np.float64]
     scores: npt.NDArray[np.float64]
+    odds: npt.NDArray[np.float64]
     digits: npt.NDArray[np.int64]
     classes: npt.NDArray[np.int64]
     numbers: tuple[npt.NDArray[np.int64], ...]
@@ -36,39 +37,14 @@ class Outcomes:
         return np.asarray(self.digits == self.classes)
 
 
-def fit_temperature(pages: Sequence[Outcomes]) -> float:
-    """Return the temperature with the least cross-entropy on what was found on pages."""
-    chances = np.concatenate([page.chances for page in pages])
-    classes = np.concatenate([page.classes for page in pages])
-    choices = np.logspace(-1, 1, 81)  # 0.1 to 10 in steps of 6 %
-    losses = [float(-np.log(warmed(chances, t)[np.arange(len(classes)), classes]).mean()) for t in choices]
-    return float(choices[int(np.argmin(losses))])
-
-
-def warmed(chances: npt.NDArray[np.float64], temperature: float) -> npt.NDArray[np.float64]:
-    """Return class probabilities (N, 11) as they are at another temperature."""
-    logits = np.log(chances.clip(1e-12)) / temperature
-    raised = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(raised / raised.sum(axis=1, keepdims=True), np.float64)
-
-
 def fit_confidence(pages: Sequence[Outcomes]) -> Confidence:
     """Return the confidence that fits what was found on pages."""
-    features = [digit_features(page.chances, page.scores) for page in pages]
+    features = [digit_features(page.chances, page.scores, page.odds) for page in pages]
     digit = fit_logistic(np.concatenate(features), np.concatenate([page.right for page in pages]))
     so_far = Confidence(digit=digit)
     numbers = [number_features(_of_members(so_far, page), page.doubts) for page in pages]
     right = np.concatenate([page.numbers_right for page in pages])
     return Confidence(digit=digit, number=fit_logistic(np.concatenate(numbers), right))
-
-
-def fit_boxes(pages: Sequence[Outcomes], temperature: float) -> tuple[float, ...]:
-    """Return the weights of `Confidence.box` that fit pages on which every box was accepted.
-
-    The classifier's chances are taken as they are at `temperature` times their own.
-    """
-    features = [digit_features(warmed(page.chances, temperature), page.scores) for page in pages]
-    return fit_logistic(np.concatenate(features), np.concatenate([page.right for page in pages]))
 
 
 def cross_fitted(
@@ -78,7 +54,7 @@ def cross_fitted(
     digits, numbers = [], []
     for k, page in enumerate(pages):
         confidence = fit_confidence([*pages[:k], *pages[k + 1 :]])
-        digits.append(confidence.of_digits(page.chances, page.scores))
+        digits.append(confidence.of_digits(page.chances, page.scores, page.odds))
         numbers.append(confidence.of_numbers(_of_members(confidence, page), page.doubts))
     return digits, numbers
 
@@ -93,5 +69,5 @@ def cross_fitted_worth(pages: Sequence[Outcomes]) -> tuple[Reliability, Reliabil
 
 
 def _of_members(confidence: Confidence, page: Outcomes) -> list[npt.NDArray[np.float64]]:
-    digits = confidence.of_digits(page.chances, page.scores)
+    digits = confidence.of_digits(page.chances, page.scores, page.odds)
     return [digits[members] for members in page.numbers]

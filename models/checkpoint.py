@@ -15,6 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from models.rescorer import N_FEATURES
 from models.scale import DIGIT_PX, ORIENT_DIGIT_PX
 from pipeline.crops import CROP_SIZE_PX, CROP_ZOOM, VIEWS
 from pipeline.errors import MissingError, OutputError
@@ -24,6 +25,7 @@ FORMAT_VERSION = 1
 SHOWN: dict[str, dict[str, Any]] = {
     "page-orienter": {"digit_px": ORIENT_DIGIT_PX},
     "digit-detector": {"digit_px": DIGIT_PX},
+    "digit-rescorer": {"n_features": N_FEATURES},
     "digit-classifier": {"digit_px": DIGIT_PX * CROP_ZOOM, "crop_px": CROP_SIZE_PX, "views": list(VIEWS)},
 }
 
@@ -32,9 +34,8 @@ SHOWN: dict[str, dict[str, Any]] = {
 class Metadata:
     """What a checkpoint says about itself beside its weights."""
 
-    kind: str  # "page-orienter", "digit-detector" or "digit-classifier"
+    kind: str  # "page-orienter", "digit-detector", "digit-classifier" or "digit-rescorer"
     config: dict[str, Any]
-    temperature: float = 1.0
     confidence: dict[str, list[float]] = field(default_factory=dict)  # of a classifier, with its detector
     metrics: dict[str, Any] = field(default_factory=dict)
     data: list[str] = field(default_factory=list)
@@ -80,6 +81,7 @@ def load_checkpoint(
         if version != FORMAT_VERSION:
             raise MissingError(f"{file}: has format {version}, this version reads {FORMAT_VERSION}")
         shown = values.pop("shown", None)
+        values.pop("temperature", None)  # of earlier versions, and always 1
         metadata = Metadata(**values)
     except (TypeError, ValueError, AttributeError) as error:
         raise MissingError(f"{file}: its metadata can't be understood: {error}") from error

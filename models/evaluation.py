@@ -11,7 +11,6 @@ from models.reader import Classifier
 from models.training_crops import TrainingCrops
 from models.whole import Chain
 from pipeline.confidence import REJECT
-from pipeline.numbers import number_doubts
 from pipeline.page import Box, Number
 from pipeline.scoring import PageScore, right_digits, right_numbers, score_page, true_classes
 from pipeline.transcriptions import Line
@@ -33,6 +32,7 @@ class DigitsRead:
     scores: npt.NDArray[np.float64]
     confidence: npt.NDArray[np.float64]
     chances: npt.NDArray[np.float32]
+    odds: npt.NDArray[np.float64]
     numbers: tuple[Number, ...]
     doubts: npt.NDArray[np.float64]
     detect_s: float
@@ -54,26 +54,28 @@ class EvaluatedPage:
 
 def read_digits(chain: Chain, grey: npt.NDArray[np.uint8]) -> DigitsRead:
     """Return the digits of a page, uint8 (H, W), with all that is known of how sure they are."""
-    read = chain.read(grey)
+    page = chain.read(grey)
+    found, read = page.found, page.read
     accepted = [i for i, reading in enumerate(read.readings) if reading.digit is not None]
     place = {position: k for k, position in enumerate(accepted)}
-    detections = [read.found.detections[i] for i in accepted]
+    detections = [found.detections[i] for i in accepted]
     return DigitsRead(
         width=grey.shape[1],
         height=grey.shape[0],
-        turned=read.found.turned,
+        turned=found.turned,
         boxes=tuple(detection.box for detection in detections),
         digits=tuple(reading.digit for reading in read.readings if reading.digit is not None),
         scores=np.array([detection.score for detection in detections], np.float64),
         confidence=np.array([read.readings[i].confidence for i in accepted], np.float64),
         chances=read.chances[accepted],
+        odds=read.odds[accepted],
         numbers=tuple(
             replace(number, members=tuple(place[member] for member in number.members))
             for number in read.numbers
         ),
-        doubts=number_doubts(read.numbers, read.found, read.readings),
-        detect_s=read.detect_s,
-        classify_s=read.classify_s,
+        doubts=read.doubts,
+        detect_s=page.detect_s,
+        classify_s=page.classify_s,
     )
 
 
@@ -109,6 +111,7 @@ def outcomes_of(page: EvaluatedPage) -> Outcomes:
     return Outcomes(
         chances=read.chances.astype(np.float64),
         scores=read.scores,
+        odds=read.odds,
         digits=np.array(read.digits, np.int64),
         classes=true_classes(page.score, len(read.digits)),
         numbers=tuple(np.array(number.members, np.int64) for number in read.numbers),

@@ -1,6 +1,6 @@
 """The networks as the rest of the house knows them: uint8 arrays in, detections and readings out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,30 +10,42 @@ import numpy.typing as npt
 import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
-from torchvision.ops import nms
 
 from models.checkpoint import Metadata, file_sha256, load_checkpoint, load_weights
 from models.classifier import ClassifierConfig, DigitClassifier, predict
 from models.detector import DetectorConfig, DigitDetector
 from models.orienter import OrienterConfig, PageOrienter, orienting_windows
+from models.rescorer import DigitRescorer, RescorerConfig, box_features, single_boxes
 from models.scale import Look, look_at, settle_scale
 from models.tiles import detect_boxes
-from pipeline.confidence import REJECT, Confidence
+from pipeline.confidence import REJECT, Confidence, sigmoid
 from pipeline.errors import MissingError
 from pipeline.ink import ink_map
 from pipeline.numbers import group_numbers, number_doubts
 from pipeline.page import Box, Detection, Number, PageDetections, Reading
 
 SCORE_BAR = 0.20  # hardly a weaker box is a digit
-# a box counts as a digit where the chance that it holds the best one of its crop reaches this
-ACCEPT_BAR = 0.42
-# of two boxes that overlap when they are brought to this share of their size only the better is a digit
-_CORE = 0.6
+ACCEPT_BAR = 0.38  # a box counts as a digit where the rescorer gives it this chance
 _SURE_BAR = 0.40  # for boxes that say how large digits are
 _TURN_BAR = 0.4  # a page is looked at turned only where the orienter is this sure
 _RUNNERS_UP = 2
 
 Network = TypeVar("Network", bound=nn.Module)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class CropsRead:
+    """What the classifier and the rescorer say about a page's N detections and the M numbers they make.
+
+    `chances` float32 (N, 11) are the classifier's: the digits, then reject; `odds` float64 (N,) the
+    rescorer's; `doubts` float64 (M, 2) are those of `number_doubts`.
+    """
+
+    chances: npt.NDArray[np.float32]
+    odds: npt.NDArray[np.float64]
+    readings: tuple[Reading, ...]
+    numbers: tuple[Number, ...]
+    doubts: npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,44 +111,59 @@ class Classifier:
     """The loaded classifier; `sha256` names its checkpoint."""
 
     network: DigitClassifier
-    temperature: float
     confidence: Confidence
     device: torch.device
     sha256: str
-    accept_bar: float = ACCEPT_BAR
-
-    def readings(self, chances: npt.NDArray[np.float32], found: PageDetections) -> tuple[Reading, ...]:
-        """Return the readings of a page's detections from their chances, float32 (N, 11).
-
-        A weak detection needs a surer reading to count as a digit, and of two round the same digit only
-        the better one counts.
-        """
-        said = chances.astype(np.float64), np.array(found.scores, np.float64)
-        sure = self.confidence.of_digits(*said)
-        odds = self.confidence.of_boxes(*said)
-        accepted = np.zeros(len(odds), bool)
-        accepted[_singles(found, odds, 1 / (1 + np.exp(-odds)) >= self.accept_bar)] = True
-        return tuple(
-            _reading(row, is_digit, float(of_digit))
-            for row, is_digit, of_digit in zip(chances, accepted.tolist(), sure, strict=True)
-        )
-
-    def numbers(self, found: PageDetections, readings: Sequence[Reading]) -> tuple[Number, ...]:
-        """Return the numbers of a page in reading order, with the confidence that each is right."""
-        numbers = group_numbers(found.detections, readings, found.turned)
-        digits = [np.array([readings[member].confidence for member in number.members]) for number in numbers]
-        sure = self.confidence.of_numbers(digits, number_doubts(numbers, found, readings))
-        return tuple(
-            replace(number, confidence=float(one)) for number, one in zip(numbers, sure, strict=True)
-        )
 
     def chances(self, crops: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Return calibrated class probabilities of crops, uint8 (N, 2, 40, 40).
+        """Return class probabilities of crops, uint8 (N, 2, 40, 40).
 
         They are float32 (N, 11): digits 0 to 9, then reject.
         """
         logits = predict(self.network, crops, self.device)
-        return np.asarray(torch.softmax(logits / self.temperature, dim=1).numpy(), np.float32)
+        return np.asarray(torch.softmax(logits, dim=1).numpy(), np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class Rescorer:
+    """The loaded rescorer; `sha256` names its checkpoint."""
+
+    network: DigitRescorer
+    device: torch.device
+    sha256: str
+
+    def odds(self, chances: npt.NDArray[np.float32], found: PageDetections) -> npt.NDArray[np.float64]:
+        """Return the log-odds that each detection of a page holds the digit that is best in it, (N,).
+
+        `chances` float32 (N, 11) are the classifier's.
+        """
+        features = torch.from_numpy(box_features(chances, found)).to(self.device)
+        with torch.inference_mode():
+            return np.asarray(self.network(features).cpu().numpy(), np.float64)
+
+
+def read_crops(
+    found: PageDetections, crops: npt.NDArray[np.uint8], classifier: Classifier, rescorer: Rescorer
+) -> CropsRead:
+    """Return what stands on a page, by the crops of its detections, uint8 (N, 2, 40, 40).
+
+    Of two detections round one digit only the better one counts.
+    """
+    chances = classifier.chances(crops)
+    odds = rescorer.odds(chances, found)
+    accepted = single_boxes(found, odds, sigmoid(odds) >= ACCEPT_BAR)
+    confidence = classifier.confidence
+    sure = confidence.of_digits(chances.astype(np.float64), np.array(found.scores, np.float64), odds)
+    readings = tuple(
+        _reading(row, is_digit, float(of_digit))
+        for row, is_digit, of_digit in zip(chances, accepted.tolist(), sure, strict=True)
+    )
+    numbers = group_numbers(found.detections, readings, found.turned)
+    doubts = number_doubts(numbers, found, readings, odds)
+    digits = [np.array([readings[member].confidence for member in number.members]) for number in numbers]
+    sure = confidence.of_numbers(digits, doubts)
+    numbers = tuple(replace(number, confidence=float(one)) for number, one in zip(numbers, sure, strict=True))
+    return CropsRead(chances, odds, readings, numbers, doubts)
 
 
 def load_detector(file: Path, device: str = "auto") -> Detector:
@@ -170,7 +197,15 @@ def load_classifier(file: Path, device: str = "auto", *, with_confidence: bool =
         raise MissingError(
             f"{file}: its confidence is none of ours; fit it anew with `archive train confidence`: {error}"
         ) from error
-    return Classifier(network, metadata.temperature, confidence, place, file_sha256(file))
+    return Classifier(network, confidence, place, file_sha256(file))
+
+
+def load_rescorer(file: Path, device: str = "auto") -> Rescorer:
+    """Return the rescorer of a checkpoint; MissingError if it or the device is not there."""
+    network, _, place = _loaded(
+        "digit-rescorer", lambda config: DigitRescorer(RescorerConfig(**config)), file, device
+    )
+    return Rescorer(network, place, file_sha256(file))
 
 
 def pick_device(name: str) -> torch.device:
@@ -183,21 +218,6 @@ def pick_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise MissingError(f"device {name!r} can't be used: {str(error).splitlines()[0]}") from error
     return device
-
-
-def _singles(
-    found: PageDetections, odds: npt.NDArray[np.float64], among: npt.NDArray[np.bool_]
-) -> npt.NDArray[np.int64]:
-    """Return the positions of those detections that stay where several are round one digit.
-
-    Only those `among`, bool (N,), are looked at; the better ones by their `odds` (N,) stay.
-    """
-    positions = np.flatnonzero(among)
-    corners = [(d.box.x0, d.box.y0, d.box.x1, d.box.y1) for d in (found.detections[i] for i in positions)]
-    boxes = torch.tensor(corners, dtype=torch.float64).reshape(-1, 4)
-    centre, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2 * _CORE
-    kept = nms(torch.cat([centre - half, centre + half], dim=1), torch.from_numpy(odds[positions]), 0.0)
-    return np.asarray(positions[kept.numpy()])
 
 
 def _reading(row: npt.NDArray[np.float32], is_digit: bool, of_digit: float) -> Reading:

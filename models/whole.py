@@ -8,15 +8,19 @@ import numpy.typing as npt
 
 from models.reader import (
     Classifier,
+    CropsRead,
     Detector,
     Orienter,
+    Rescorer,
     load_classifier,
     load_detector,
     load_orienter,
+    load_rescorer,
+    read_crops,
 )
 from models.scale import look_at
 from pipeline.crops import cut_crops
-from pipeline.page import Number, PageDetections, Reading
+from pipeline.page import PageDetections
 from pipeline.settings import Settings
 from pipeline.turning import turn_back, turn_page
 
@@ -28,15 +32,10 @@ _SHARE_LEFT = 0.6
 
 @dataclass(frozen=True, eq=False, slots=True)
 class PageRead:
-    """What the networks read on a page; `readings` are those of `found.detections`, by position.
-
-    `chances` are the classifier's of each, float32 (N, 11): the digits, then reject.
-    """
+    """What the networks read on a page, and the seconds that they took."""
 
     found: PageDetections
-    chances: npt.NDArray[np.float32]
-    readings: tuple[Reading, ...]
-    numbers: tuple[Number, ...]
+    read: CropsRead
     detect_s: float
     classify_s: float
 
@@ -48,6 +47,7 @@ class Chain:
     orienter: Orienter
     detector: Detector
     classifier: Classifier
+    rescorer: Rescorer
 
     def read(self, grey: npt.NDArray[np.uint8]) -> PageRead:
         """Return what stands on a page, uint8 (H, W)."""
@@ -55,11 +55,8 @@ class Chain:
         found = find_digits(grey, self.orienter, self.detector)
         crops = cut_crops(grey, found)
         detected = time.perf_counter()
-        chances = self.classifier.chances(crops)
-        readings = self.classifier.readings(chances, found)
-        numbers = self.classifier.numbers(found, readings)
-        classified = time.perf_counter()
-        return PageRead(found, chances, readings, numbers, detected - began, classified - detected)
+        read = read_crops(found, crops, self.classifier, self.rescorer)
+        return PageRead(found, read, detected - began, time.perf_counter() - detected)
 
 
 def load_chain(settings: Settings, *, with_confidence: bool = True) -> Chain:
@@ -68,6 +65,7 @@ def load_chain(settings: Settings, *, with_confidence: bool = True) -> Chain:
         load_orienter(settings.orienter, settings.device),
         load_detector(settings.detector, settings.device),
         load_classifier(settings.classifier, settings.device, with_confidence=with_confidence),
+        load_rescorer(settings.rescorer, settings.device),
     )
 
 

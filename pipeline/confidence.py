@@ -1,6 +1,6 @@
 """Confidence: the chance that a box, a digit or a whole number is right, from all that networks say about it.
 
-A logistic regression on the logits of what the detector and the classifier say (Platt 1999, "Probabilistic
+A logistic regression on the logits of what the networks say (Platt 1999, "Probabilistic
 Outputs for Support Vector Machines"), fitted on pages that people transcribed.  A box where there is no
 digit counts as wrong, and so does a number with a digit too many or too few.
 """
@@ -17,42 +17,36 @@ _EDGE = 1e-4  # nobody is surer than this
 _FAINT = 0.02  # of what stands beside a number: less says nothing
 _RIDGE = 0.05  # keeps weights small where there is little to learn from
 _ROUNDS = 50
-_N_DIGIT, _N_NUMBER = 5, 6  # weights of the regressions, their constants included
-# what was fitted to the boxes of the networks of 2026-11-21: others are not far from it
-_BOX = (-0.86, 1.36, 0.63, 0.36, -0.18)
+_N_DIGIT, _N_NUMBER = 6, 6  # weights of the regressions, their constants included
 
 Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class Confidence:
-    """Weights of three regressions: of all boxes, of digits that were accepted, and of numbers.
+    """Weights of two regressions: of digits that were accepted, and of numbers.
 
-    Without those of digits and numbers the classifier's own chances stand.
+    Without them the classifier's own chances stand.
     """
 
-    box: tuple[float, ...] = _BOX
     digit: tuple[float, ...] = ()
     number: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         """Raise ValueError for weights of other features than ours."""
-        n = tuple(map(len, (self.box, self.digit, self.number)))
-        if n[0] != _N_DIGIT or n[1] not in (0, _N_DIGIT) or n[2] not in (0, _N_NUMBER):
+        n = len(self.digit), len(self.number)
+        if n[0] not in (0, _N_DIGIT) or n[1] not in (0, _N_NUMBER):
             raise ValueError(f"confidence has {n} weights")
 
-    def of_boxes(self, chances: Floats, scores: Floats) -> Floats:
-        """Return the log-odds that each box holds the digit that is best in it, (N,), as in `of_digits`."""
-        return np.asarray(_with_constant(digit_features(chances, scores)) @ np.array(self.box))
-
-    def of_digits(self, chances: Floats, scores: Floats) -> Floats:
+    def of_digits(self, chances: Floats, scores: Floats, odds: Floats) -> Floats:
         """Return the confidence in the best digit of each crop, (N,).
 
-        `chances` (N, 11) are those of the digits 0 to 9 and of a reject, `scores` (N,) the detector's.
+        `chances` (N, 11) are those of the digits 0 to 9 and of a reject, `scores` (N,) the detector's,
+        `odds` (N,) the rescorer's.
         """
         if not self.digit:
             return np.asarray(chances[:, :REJECT].max(axis=1, initial=0.0), np.float64)
-        return apply_logistic(self.digit, digit_features(chances, scores))
+        return apply_logistic(self.digit, digit_features(chances, scores, odds))
 
     def of_numbers(self, numbers: Sequence[Floats], doubts: Floats) -> Floats:
         """Return the confidence in each of M numbers, (M,), from those of its digits.
@@ -64,23 +58,24 @@ class Confidence:
         return apply_logistic(self.number, number_features(numbers, doubts))
 
 
-def digit_features(chances: Floats, scores: Floats) -> Floats:
-    """Return what a digit's confidence depends on, (N, 4)."""
+def digit_features(chances: Floats, scores: Floats, odds: Floats) -> Floats:
+    """Return what a digit's confidence depends on, (N, 5)."""
     ranked = np.sort(chances[:, :REJECT], axis=1)
     best, second = ranked[:, -1], ranked[:, -2]
     return np.column_stack(
         [
-            _logit(scores),
-            _logit(best),
+            logit(scores),
+            logit(best),
             np.log(best + _EDGE) - np.log(second + _EDGE),
-            -_logit(chances[:, REJECT]),
+            -logit(chances[:, REJECT]),
+            odds,
         ]
     )
 
 
 def number_features(numbers: Sequence[Floats], doubts: Floats) -> Floats:
     """Return what a number's confidence depends on, (M, 5)."""
-    rows = [(_logit(np.prod(digits)), _logit(np.min(digits)), np.log(len(digits))) for digits in numbers]
+    rows = [(logit(np.prod(digits)), logit(np.min(digits)), np.log(len(digits))) for digits in numbers]
     of_digits = np.array(rows, np.float64).reshape(-1, 3)
     return np.column_stack([of_digits, np.log(np.maximum(doubts[:, 0], _FAINT)), doubts[:, 1]])
 
@@ -94,9 +89,9 @@ def fit_logistic(features: Floats, right: npt.NDArray[np.bool_]) -> tuple[float,
     ridge = np.full(x.shape[1], _RIDGE)
     ridge[0] = 0.0
     weights = np.zeros(x.shape[1])
-    weights[0] = _logit(np.array(y.mean()))
+    weights[0] = logit(np.array(y.mean()))
     for _ in range(_ROUNDS):
-        chance = _sigmoid(x @ weights)
+        chance = sigmoid(x @ weights)
         slope = x.T @ (chance - y) + ridge * weights
         curve = (x * (chance * (1 - chance))[:, None]).T @ x + np.diag(ridge + 1e-9)
         step = np.linalg.solve(curve, slope)
@@ -108,17 +103,19 @@ def fit_logistic(features: Floats, right: npt.NDArray[np.bool_]) -> tuple[float,
 
 def apply_logistic(weights: Sequence[float], features: Floats) -> Floats:
     """Return the chance of each row of features, (N,)."""
-    return np.asarray(np.clip(_sigmoid(_with_constant(features) @ np.array(weights)), _EDGE, 1 - _EDGE))
+    return np.asarray(np.clip(sigmoid(_with_constant(features) @ np.array(weights)), _EDGE, 1 - _EDGE))
 
 
-def _with_constant(features: Floats) -> Floats:
-    return np.column_stack([np.ones(len(features)), features])
-
-
-def _logit(chance: npt.ArrayLike) -> Floats:
+def logit(chance: npt.ArrayLike) -> Floats:
+    """Return the log-odds of chances, any shape, as if nobody were surer than 0.9999."""
     kept = np.clip(np.asarray(chance, np.float64), _EDGE, 1 - _EDGE)
     return np.asarray(np.log(kept / (1 - kept)), np.float64)
 
 
-def _sigmoid(x: Floats) -> Floats:
+def sigmoid(x: Floats) -> Floats:
+    """Return the chances of log-odds, any shape."""
     return np.asarray(1 / (1 + np.exp(-np.clip(x, -30, 30))), np.float64)
+
+
+def _with_constant(features: Floats) -> Floats:
+    return np.column_stack([np.ones(len(features)), features])

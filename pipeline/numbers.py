@@ -12,6 +12,7 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.confidence import sigmoid
 from pipeline.page import Box, Detection, Number, PageDetections, Reading
 from pipeline.turning import turn_box
 
@@ -60,17 +61,18 @@ def group_numbers(
     return tuple(numbers)
 
 
-def number_doubts(numbers: Sequence[Number], found: PageDetections, readings: Sequence[Reading]) -> Floats:
+def number_doubts(
+    numbers: Sequence[Number], found: PageDetections, readings: Sequence[Reading], odds: Floats
+) -> Floats:
     """Return what stands beside each number and may belong to it, (M, 2), each from 0 to 1.
 
-    The first is of the strongest detection that was not accepted: its score times the chance of its best
-    digit.  The second is 1 where a digit of another number stands beside this one.
+    The first is the chance that the likeliest detection that was not accepted is a digit, by the
+    rescorer's `odds` (N,).  The second is 1 where a digit of another number stands beside this one.
     """
     # turned round the page's corner, whose place does not matter here
     boxes = np.array([_xyxy(turn_box(d.box, found.turned, 0, 0)) for d in found.detections]).reshape(-1, 4)
     accepted = np.array([reading.digit is not None for reading in readings], bool)
-    may_be = np.array([max((c for d, c in r.runners_up if d is not None), default=0.0) for r in readings])
-    strength = np.where(accepted, 0.0, np.array(found.scores) * may_be)
+    chance = np.where(accepted, 0.0, sigmoid(odds))
     doubts = np.zeros((len(numbers), 2))
     for k, number in enumerate(numbers):
         members = list(number.members)
@@ -85,7 +87,7 @@ def number_doubts(numbers: Sequence[Number], found: PageDetections, readings: Se
             shared = np.minimum(boxes[members, 2], boxes[x, 2]) - np.maximum(boxes[members, 0], boxes[x, 0])
             narrow = np.minimum(boxes[members, 2] - boxes[members, 0], boxes[x, 2] - boxes[x, 0])
             beside[x] = bool((shared < _INSIDE * narrow).all())
-        doubts[k] = strength[beside].max(initial=0.0), (beside & accepted).any()
+        doubts[k] = chance[beside].max(initial=0.0), (beside & accepted).any()
     return doubts
 
 

@@ -36,6 +36,10 @@ class Settings(BaseSettings):
     classifier: Path = Field(
         WEIGHTS / "digit_classifier.safetensors", description="weights of the classifier"
     )
+    rescorer: Path = Field(
+        WEIGHTS / "digit_rescorer.safetensors",
+        description="weights that tell digits by their neighbours",
+    )
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
     max_pixels: int = Field(150_000_000, gt=0, description="a page with more pixels is refused")
     render_dpi: int = Field(300, ge=36, le=1200, description="for PDF pages that are no plain scan")

@@ -1,4 +1,4 @@
-"""The same page at another size or turned, its transcription with it: what reading must stand."""
+"""The same page at another size, turned, or in another hand, its transcription with it."""
 
 import math
 from collections.abc import Sequence
@@ -45,6 +45,49 @@ def turned(grey: Grey, lines: Sequence[Line], degrees: float) -> tuple[Grey, lis
             np.uint8,
         )
     return picture, [_moved(line, matrix) for line in lines]
+
+
+def in_another_hand(
+    grey: Grey, lines: Sequence[Line], digit_px: float, rng: np.random.Generator
+) -> tuple[Grey, list[Line]]:
+    """Return a page, uint8 (H, W), and its lines as another hand might have written them.
+
+    Writing leans, is wider or narrower, its strokes are bent, and they are bolder, thinner or softer.  Its
+    digits are `digit_px` high.  To networks that have learned a page this one is about as hard as
+    a new one.
+    """
+    height, width = grey.shape
+    lean = float(rng.choice([-1, 1]) * rng.uniform(0.2, 0.45))
+    stretch = math.exp(float(rng.choice([-1, 1]) * rng.uniform(0.08, 0.2)))
+    matrix = np.array([[stretch, lean, max(0.0, -lean * height)], [0, 1 / stretch, 0]])
+    size = math.ceil(width * stretch + abs(lean) * height), math.ceil(height / stretch)
+    paper = (float(np.median(grey[::8, ::8])),)
+    picture = cv2.warpAffine(grey, matrix, size, flags=cv2.INTER_LINEAR, borderValue=paper)
+    x = _waves(size, digit_px, rng) + np.arange(size[0], dtype=np.float32)
+    y = _waves(size, digit_px, rng) + np.arange(size[1], dtype=np.float32)[:, None]
+    picture = cv2.remap(picture, x, y, cv2.INTER_LINEAR, borderValue=paper)
+    return _in_other_strokes(np.asarray(picture, np.uint8), digit_px, rng), [
+        _moved(line, matrix) for line in lines
+    ]
+
+
+def _waves(size: tuple[int, int], digit_px: float, rng: np.random.Generator) -> npt.NDArray[np.float32]:
+    """Return by how many pixels each pixel is moved, float32 (H, W): smooth, about 0.09 digits."""
+    coarse = rng.normal(0, 0.09 * digit_px, [int(side / digit_px) + 2 for side in size[::-1]])
+    return np.asarray(cv2.resize(coarse.astype(np.float32), size, interpolation=cv2.INTER_CUBIC), np.float32)
+
+
+def _in_other_strokes(picture: Grey, digit_px: float, rng: np.random.Generator) -> Grey:
+    kind = rng.random()
+    side = max(2, round((0.11 if kind < 0.3 else 0.07) * digit_px))
+    changed: npt.ArrayLike = picture
+    if kind < 0.3:
+        changed = cv2.erode(picture, np.ones((side, side), np.uint8))  # the dark grows
+    elif kind < 0.5:
+        changed = cv2.dilate(picture, np.ones((side, side), np.uint8))
+    elif kind < 0.7:
+        changed = cv2.GaussianBlur(picture, (0, 0), 0.055 * digit_px)
+    return np.asarray(changed, np.uint8)
 
 
 def _moved(line: Line, matrix: npt.NDArray[np.float64]) -> Line:

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.calibrate import Outcomes, cross_fitted, fit_confidence, fit_temperature, warmed
-from pipeline.confidence import REJECT, Confidence, apply_logistic, fit_logistic
+from models.calibrate import Outcomes, cross_fitted, fit_confidence
+from pipeline.confidence import REJECT, Confidence, apply_logistic, fit_logistic, logit
 
 
 def outcomes(seed: int, n: int = 400) -> Outcomes:
@@ -22,7 +22,8 @@ def outcomes(seed: int, n: int = 400) -> Outcomes:
     classes = np.where(right, digits, REJECT)
     numbers = tuple(np.arange(k, k + 2) for k in range(0, n, 2))
     both = np.array([right[members].all() for members in numbers])
-    return Outcomes(chances, scores, digits, classes, numbers, np.zeros((len(numbers), 2)), both)
+    doubts = np.zeros((len(numbers), 2))
+    return Outcomes(chances, scores, logit(scores), digits, classes, numbers, doubts, both)
 
 
 def test_cross_fitted_confidence_says_how_often_digits_and_numbers_are_right() -> None:
@@ -56,14 +57,14 @@ def test_a_page_does_not_see_its_own_truth() -> None:
 def test_without_a_fit_the_classifiers_own_chances_stand() -> None:
     page = outcomes(0)
     plain = Confidence()
-    sure = plain.of_digits(page.chances, page.scores)
+    sure = plain.of_digits(page.chances, page.scores, page.odds)
     np.testing.assert_allclose(sure, 0.99)
     np.testing.assert_allclose(plain.of_numbers([sure[:3]], np.zeros((1, 2))), 0.99**3)
 
 
 @pytest.mark.parametrize("confidence", [Confidence(), fit_confidence([outcomes(1)])])
 def test_nothing_found_has_no_confidence(confidence: Confidence) -> None:
-    assert confidence.of_digits(np.zeros((0, 11)), np.zeros(0)).shape == (0,)
+    assert confidence.of_digits(np.zeros((0, 11)), np.zeros(0), np.zeros(0)).shape == (0,)
     assert confidence.of_numbers([], np.zeros((0, 2))).shape == (0,)
 
 
@@ -83,10 +84,3 @@ def test_all_right_or_none_right_stays_finite() -> None:
         chance = apply_logistic(fit_logistic(x, right), x)
         assert np.isfinite(chance).all()
         assert (chance > 0.5).all() == right.all()
-
-
-def test_the_temperature_of_timid_chances_sharpens_them() -> None:
-    page = outcomes(0)
-    always = replace(page, chances=warmed(page.chances, 5.0), classes=page.digits)
-    assert fit_temperature([always]) < 0.3
-    np.testing.assert_allclose(warmed(page.chances, 1.0), page.chances / page.chances.sum(axis=1)[:, None])

@@ -111,7 +111,7 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
     train(classifier, classifier_losses(), 80)
     save_checkpoint(
-        folder / "c.safetensors", classifier.state_dict(), Metadata("digit-classifier", asdict(small), 1.5)
+        folder / "c.safetensors", classifier.state_dict(), Metadata("digit-classifier", asdict(small))
     )
     orienter = PageOrienter(tiny := OrienterConfig(channels=(4, 4, 4, 4)))
     save_checkpoint(folder / "o.safetensors", orienter.state_dict(), Metadata("page-orienter", asdict(tiny)))
@@ -319,8 +319,7 @@ def test_confidence_is_fitted_to_transcribed_pages(
     new, metadata = load_checkpoint(fitted, "digit-classifier")
     assert all(torch.equal(old[name], new[name]) for name in old)
     assert {name: len(weights) for name, weights in metadata.confidence.items()} == {
-        "box": 5,
-        "digit": 5,
+        "digit": 6,
         "number": 6,
     }
     said = evaluated(capsys, register, *[str(fitted) if word == before else word for word in networks])
@@ -337,4 +336,22 @@ def test_confidence_needs_a_transcribed_page(
 ) -> None:
     words = ["train", "confidence", str(tmp_path), "-o", str(tmp_path / "c.safetensors"), *networks]
     assert run(words) == 5
+    assert "no transcription" in capsys.readouterr().err
+
+
+def test_a_rescorer_is_trained_on_pages_in_other_hands_and_read_with(
+    register: Path, networks: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    learned = tmp_path / "rescorer.safetensors"
+    upright = [word for k, word in enumerate(networks) if "--orienter" not in networks[max(0, k - 1) : k + 1]]
+    words = ["train", "rescorer", str(register), "--hands", "1", "--minutes", "0.05", "-o", str(learned)]
+    assert run([*words, *upright]) == 0
+    assert "steps" in capsys.readouterr().out
+    _, metadata = load_checkpoint(learned, "digit-rescorer")
+    assert metadata.data == ["register"]
+    said = evaluated(capsys, register, *networks, "--rescorer", learned)
+    assert said["figures"]["f1"] > 0.3
+    assert run(["train", "rescorer", str(tmp_path / "register" / "first"), "-o", "no/where", *upright]) == 5
+    (tmp_path / "empty").mkdir()
+    assert run(["train", "rescorer", str(tmp_path / "empty"), "-o", str(learned), *upright]) == 5
     assert "no transcription" in capsys.readouterr().err

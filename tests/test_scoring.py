@@ -18,7 +18,7 @@ from pipeline.printed import read_values, score_printed
 from pipeline.reliability import reliability
 from pipeline.scoring import Totals, right_digits, right_numbers, score_page
 from pipeline.transcriptions import Line
-from pipeline.variants import resized, turned
+from pipeline.variants import in_another_hand, resized, turned
 
 
 def test_each_box_of_a_field_is_taken_once() -> None:
@@ -207,3 +207,25 @@ def test_the_truth_moves_with_the_page(alter: Callable[..., tuple[np.ndarray, li
         assert float((weights * (rows + 0.5)).sum() / weights.sum()) == pytest.approx(float(y), abs=0.6)
         assert np.linalg.norm(line.baseline[1] - line.baseline[0]) > 4
     assert (picture < 60).sum() > 0.6 * (page == 0).sum() * picture.size / page.size
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_in_another_hand_digits_stay_on_their_lines(seed: int) -> None:
+    page = np.full((300, 400), 240, np.uint8)
+    spots = [(40, 30), (330, 60), (200, 270)]
+    lines = []
+    for x, y in spots:
+        page[y - 10 : y + 10, x - 6 : x + 6] = 0
+        corner = [(x - 10, y - 14), (x + 10, y - 14), (x + 10, y + 14), (x - 10, y + 14)]
+        lines.append(Line(np.array(corner, np.float32), np.zeros((0, 2), np.float32), "1"))
+    changed, moved = in_another_hand(page, lines, 20.0, np.random.default_rng(seed))
+    again, _ = in_another_hand(page, lines, 20.0, np.random.default_rng(seed))
+    other, _ = in_another_hand(page, lines, 20.0, np.random.default_rng(seed + 9))
+    assert np.array_equal(changed, again) and not np.array_equal(changed, other)
+    ink = 240 - changed.clip(0, 240).astype(float)
+    on_lines = np.zeros(changed.shape, np.uint8)
+    for line in moved:
+        alone = cv2.fillPoly(np.zeros(changed.shape, np.uint8), [np.round(line.polygon).astype(int)], 1)
+        assert float(ink[alone > 0].sum()) > 0.6 * 240 * 12 * 20
+        on_lines |= alone
+    assert float(ink[on_lines > 0].sum()) > 0.97 * float(ink.sum())

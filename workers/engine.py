@@ -99,6 +99,7 @@ class Embedded:
         self.bench.networks.orienter()
         self.bench.networks.detector()
         self.bench.networks.classifier()
+        self.bench.networks.rescorer()
         now = time.time()
         n = ledger.void_leases(
             self.bench.db, now=now, max_deaths=self._settings.max_deaths, cause=self._cause

@@ -7,7 +7,7 @@ from pipeline.errors import SourceError
 from pipeline.settings import Settings
 
 if TYPE_CHECKING:
-    from models.reader import Classifier, Detector, Orienter
+    from models.reader import Classifier, Detector, Orienter, Rescorer
 
 
 class Networks:
@@ -19,6 +19,7 @@ class Networks:
         self._orienter: Orienter | None = None
         self._detector: Detector | None = None
         self._classifier: Classifier | None = None
+        self._rescorer: Rescorer | None = None
 
     def orienter(self, sha256: str | None = None) -> "Orienter":
         """Return the orienter; as `detector`."""
@@ -52,6 +53,16 @@ class Networks:
                 self._classifier = load_classifier(self._settings.classifier, self._settings.device)
             _must_match("classifier", self._classifier.sha256, sha256)
             return self._classifier
+
+    def rescorer(self, sha256: str | None = None) -> "Rescorer":
+        """Return the rescorer; as `detector`."""
+        with self._lock:
+            if self._rescorer is None:
+                from models.reader import load_rescorer
+
+                self._rescorer = load_rescorer(self._settings.rescorer, self._settings.device)
+            _must_match("rescorer", self._rescorer.sha256, sha256)
+            return self._rescorer
 
 
 def _must_match(kind: str, have: str, wanted: str | None) -> None:

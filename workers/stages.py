@@ -93,13 +93,15 @@ def classify(bench: Bench, claim: Claim) -> bool:
 
     Raises as `detect`.
     """
+    from models.reader import read_crops  # torch takes seconds to import
+
     found = claim.found or PageDetections((), 1.0)
     classifier = bench.networks.classifier(claim.classifier_sha256)
+    rescorer = bench.networks.rescorer(json.loads(claim.settings).get("rescorer"))
     crops = _crops(bench, claim, found)
     with bench.in_hand.clock(claim):
-        readings = classifier.readings(classifier.chances(crops), found)
-        numbers = classifier.numbers(found, readings)
-    ours = ledger.finish_classify(bench.db, claim, readings, numbers, now=time.time())
+        read = read_crops(found, crops, classifier, rescorer)
+    ours = ledger.finish_classify(bench.db, claim, read.readings, read.numbers, now=time.time())
     if ours:
         _delete(bench, claim.blob)
     return ours
