@@ -173,7 +173,7 @@ def classifier(
 @common_options
 @click.pass_context
 def rescorer(ctx: click.Context, pages: Path, hands: int, seed: int, minutes: float, output: Path) -> None:
-    """Train the network that tells digits by what stands beside them.
+    """Train the network that tells digits by their neighbours.
 
     PAGES is a folder of ALTO 4 or PAGE XML files with their images, those that the other networks were
     trained on.  They are read as if other hands had written them, leaning and bent, so that

@@ -104,7 +104,8 @@ def _some_windows(grey: npt.NDArray[np.uint8], look: Look, scale: float) -> npt.
     ink, known = (look.ink, look.look_scale) if scale <= look.look_scale else (ink_map(grey, scale), scale)
     factor, side = scale / known, math.isqrt(len(_RANKS))
     shown = np.zeros((side * _WINDOW_PX, side * _WINDOW_PX), np.uint8)
-    for k, (x, y) in enumerate(_corners(look, scale)):
+    height, width = (round(length * factor) for length in ink.shape)
+    for k, (x, y) in enumerate(_corners(look, scale, -(-height // _WINDOW_PX), -(-width // _WINDOW_PX))):
         x0, y0, x1, y1 = (round(v / factor) for v in (x, y, x + _WINDOW_PX, y + _WINDOW_PX))
         part = ink[y0:y1, x0:x1]
         size = [min(_WINDOW_PX, max(1, round(length * factor))) for length in part.shape[::-1]]
@@ -114,11 +115,13 @@ def _some_windows(grey: npt.NDArray[np.uint8], look: Look, scale: float) -> npt.
     return shown
 
 
-def _corners(look: Look, scale: float) -> list[tuple[int, int]]:
-    """Return the corners of some windows at a scale, those with many parts of a digit's size first."""
-    factor = scale / look.look_scale
-    rows, columns = (max(1, -(-round(side * factor) // _WINDOW_PX)) for side in look.ink.shape)
-    x, y, width, height, _ = look.parts.T * factor
+def _corners(look: Look, scale: float, rows: int, columns: int) -> list[tuple[int, int]]:
+    """Return the corners of some windows at a scale, of so many rows and columns of them.
+
+    Those come first that have many parts of a digit's size.
+    """
+    rows, columns = max(rows, 1), max(columns, 1)
+    x, y, width, height, _ = look.parts.T * (scale / look.look_scale)
     alike = (height > 0.6 * DIGIT_PX) & (height < 1.7 * DIGIT_PX) & (width < height)
     row = np.minimum((y + height / 2)[alike] // _WINDOW_PX, rows - 1)
     column = np.minimum((x + width / 2)[alike] // _WINDOW_PX, columns - 1)
