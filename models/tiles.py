@@ -48,8 +48,9 @@ def detect_boxes(
 
 def _cores(ink: npt.NDArray[np.uint8]) -> Iterator[tuple[int, int, int, int]]:
     """Yield (x, y, width, height) of each core that has ink, row by row."""
-    # as many as needed, all about as large: a narrow last one would be mostly halo
-    down, across = (max(1, -(-side // -(-side // _CORE_PX))) for side in ink.shape)
+    # as many as needed, all about as large: a narrow last one would be mostly halo; on the grid of the
+    # coarsest layer, so that a tile shows what the whole page would
+    down, across = (-(-side // -(-side // _CORE_PX) // MULTIPLE) * MULTIPLE for side in ink.shape)
     for y in range(0, ink.shape[0], down):
         for x in range(0, ink.shape[1], across):
             core = ink[y : y + down, x : x + across]
