@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -48,32 +49,25 @@ ORIENTER, DETECTOR = WEIGHTS / "page_orienter.safetensors", WEIGHTS / "digit_det
 SMALL = DetectorConfig(channels=(8, 8, 16, 16), head=8)
 
 
-def saved_detector(folder: Path, seed: int = 0) -> Path:
+def saved(folder: Path, kind: str, build: Callable[[Any], nn.Module], config: Any, seed: int = 0) -> Path:
+    """Return the checkpoint of a network that learned nothing."""
     torch.manual_seed(seed)
-    file = folder / "detector.safetensors"
-    network = DigitDetector(SMALL)
-    save_checkpoint(file, network.state_dict(), Metadata("digit-detector", asdict(SMALL)))
+    file = folder / f"{kind}.safetensors"
+    save_checkpoint(file, build(config).state_dict(), Metadata(kind, asdict(config)))
     return file
+
+
+def saved_detector(folder: Path, seed: int = 0) -> Path:
+    return saved(folder, "digit-detector", DigitDetector, SMALL, seed)
 
 
 def saved_classifier(folder: Path) -> Path:
-    torch.manual_seed(0)
-    file = folder / "classifier.safetensors"
-    network, config = DigitClassifier(ClassifierConfig()), ClassifierConfig()
-    save_checkpoint(file, network.state_dict(), Metadata("digit-classifier", asdict(config)))
-    return file
-
-
-def saved_rescorer(folder: Path) -> Path:
-    torch.manual_seed(0)
-    file = folder / "rescorer.safetensors"
-    network, config = DigitRescorer(RescorerConfig()), RescorerConfig()
-    save_checkpoint(file, network.state_dict(), Metadata("digit-rescorer", asdict(config)))
-    return file
+    return saved(folder, "digit-classifier", DigitClassifier, ClassifierConfig())
 
 
 def readers(folder: Path) -> tuple[Classifier, Rescorer]:
-    return load_classifier(saved_classifier(folder), "cpu"), load_rescorer(saved_rescorer(folder), "cpu")
+    rescorer = saved(folder, "digit-rescorer", DigitRescorer, RescorerConfig())
+    return load_classifier(saved_classifier(folder), "cpu"), load_rescorer(rescorer, "cpu")
 
 
 def reversed_page(found: PageDetections) -> PageDetections:

@@ -174,6 +174,17 @@ def test_intervals_hold_the_figure_and_shrink_with_pages() -> None:
     assert interval(np.zeros((0, 2)), right) == (0.0, 0.0)
 
 
+def blots(half: tuple[int, int], margin: int) -> tuple[np.ndarray, list[Line]]:
+    """Return a page with three blots of twice `half` pixels, and lines that are wider by a margin."""
+    page, lines = np.full((300, 401), 240, np.uint8), []
+    (w, h), (a, b) = half, (half[0] + margin, half[1] + margin)
+    for x, y in ((40, 30), (350, 60), (200, 270)):
+        page[y - h : y + h, x - w : x + w] = 0
+        corner = [(x - a, y - b), (x + a, y - b), (x + a, y + b), (x - a, y + b)]
+        lines.append(Line(np.array(corner, np.float32), np.zeros((0, 2), np.float32), "1"))
+    return page, lines
+
+
 @pytest.mark.parametrize(
     "alter",
     [
@@ -187,13 +198,7 @@ def test_intervals_hold_the_figure_and_shrink_with_pages() -> None:
     ],
 )
 def test_the_truth_moves_with_the_page(alter: Callable[..., tuple[np.ndarray, list[Line]]]) -> None:
-    page = np.full((300, 401), 240, np.uint8)
-    spots = [(40, 30), (350, 60), (200, 270)]
-    lines = []
-    for x, y in spots:
-        page[y - 6 : y + 6, x - 6 : x + 6] = 0
-        corner = [(x - 6, y - 6), (x + 6, y - 6), (x + 6, y + 6), (x - 6, y + 6)]
-        lines.append(Line(np.array(corner, np.float32), np.zeros((0, 2), np.float32), "1"))
+    page, lines = blots((6, 6), margin=0)
     picture, moved = alter(page, lines)
     for line in moved:
         inside = cv2.fillPoly(
@@ -211,13 +216,7 @@ def test_the_truth_moves_with_the_page(alter: Callable[..., tuple[np.ndarray, li
 
 @pytest.mark.parametrize("seed", range(4))
 def test_in_another_hand_digits_stay_on_their_lines(seed: int) -> None:
-    page = np.full((300, 400), 240, np.uint8)
-    spots = [(40, 30), (330, 60), (200, 270)]
-    lines = []
-    for x, y in spots:
-        page[y - 10 : y + 10, x - 6 : x + 6] = 0
-        corner = [(x - 10, y - 14), (x + 10, y - 14), (x + 10, y + 14), (x - 10, y + 14)]
-        lines.append(Line(np.array(corner, np.float32), np.zeros((0, 2), np.float32), "1"))
+    page, lines = blots((6, 10), margin=4)
     changed, moved = in_another_hand(page, lines, 20.0, np.random.default_rng(seed))
     again, _ = in_another_hand(page, lines, 20.0, np.random.default_rng(seed))
     other, _ = in_another_hand(page, lines, 20.0, np.random.default_rng(seed + 9))
