@@ -44,12 +44,6 @@ class DigitDetector(nn.Module):
         self.down4 = nn.Sequential(conv(c2, c4, stride=2), *(SeparableBlock(c4) for _ in range(n4)))
         self.down8 = nn.Sequential(conv(c4, c8, stride=2), *(SeparableBlock(c8) for _ in range(n8)))
         self.down16 = nn.Sequential(conv(c8, c16, stride=2), *(SeparableBlock(c16) for _ in range(n16)))
-        self.down8 = nn.Sequential(
-            conv(c4, c8, stride=2), *(SeparableBlock(c8) for _ in range(config.blocks[1]))
-        )
-        self.down16 = nn.Sequential(
-            conv(c8, c16, stride=2), *(SeparableBlock(c16) for _ in range(config.blocks[2]))
-        )
         self.side16 = conv(c16, c8, size=1)
         self.side8 = conv(c8, c4, size=1)
         self.fuse8 = separable(c8, c8)
