@@ -12,8 +12,8 @@ from models.training_crops import TrainingCrops
 from models.whole import Chain
 from pipeline.confidence import REJECT
 from pipeline.page import Box, Number
-from pipeline.scoring import PageScore, right_digits, right_numbers, score_page, true_classes
-from pipeline.transcriptions import Line
+from pipeline.scoring import PageScore, right_numbers, score_page, true_classes
+from pipeline.transcriptions import BESIDE, Line
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -21,7 +21,7 @@ class DigitsRead:
     """The N accepted digits of a page, which was `width` × `height` pixels large.
 
     `scores` and `confidence` are float64 (N,), `chances` float32 (N, 11): the digits, then reject.  The
-    members of `numbers` count among these digits; `doubts` float64 (M, 2) are what may belong to them too.
+    members of `numbers` count among these digits; `doubts` float64 (M, 3) are what may belong to them too.
     """
 
     width: int
@@ -43,13 +43,19 @@ class DigitsRead:
 class EvaluatedPage:
     """A page that was read, and how it agrees with its transcription.
 
-    `right` is bool (N,) of its digits, `numbers_right` bool (M,) of its numbers.
+    `classes` int64 (N,) say which digit stands at each of its digits (10: none), `numbers_right` bool (M,)
+    which of its numbers are right; both also where a line was drawn too close to hold a digit's centre.
     """
 
     read: DigitsRead
     score: PageScore
-    right: npt.NDArray[np.bool_]
+    classes: npt.NDArray[np.int64]
     numbers_right: npt.NDArray[np.bool_]
+
+    @property
+    def right(self) -> npt.NDArray[np.bool_]:
+        """Whether each digit is right, bool (N,)."""
+        return np.asarray(self.classes == np.array(self.read.digits, np.int64))
 
 
 def read_digits(chain: Chain, grey: npt.NDArray[np.uint8]) -> DigitsRead:
@@ -82,9 +88,12 @@ def read_digits(chain: Chain, grey: npt.NDArray[np.uint8]) -> DigitsRead:
 def evaluate_page(chain: Chain, grey: npt.NDArray[np.uint8], lines: Sequence[Line]) -> EvaluatedPage:
     """Return how a page, uint8 (H, W), is read, and what of it agrees with its lines."""
     read = read_digits(chain, grey)
-    score = score_page(lines, read.boxes, read.digits)
+    judged = score_page(lines, read.boxes, read.digits, BESIDE)
     return EvaluatedPage(
-        read, score, right_digits(score, read.digits), right_numbers(score, read.digits, read.numbers)
+        read,
+        score_page(lines, read.boxes, read.digits),
+        true_classes(judged, len(read.digits)),
+        right_numbers(judged, read.digits, read.numbers),
     )
 
 
@@ -113,7 +122,7 @@ def outcomes_of(page: EvaluatedPage) -> Outcomes:
         scores=read.scores,
         odds=read.odds,
         digits=np.array(read.digits, np.int64),
-        classes=true_classes(page.score, len(read.digits)),
+        classes=page.classes,
         numbers=tuple(np.array(number.members, np.int64) for number in read.numbers),
         doubts=read.doubts,
         numbers_right=page.numbers_right,

@@ -14,7 +14,7 @@ from models.training import Losses, Recipe
 from pipeline.confidence import REJECT
 from pipeline.crops import cut_crops
 from pipeline.scoring import right_digits, score_page
-from pipeline.transcriptions import Line
+from pipeline.transcriptions import BESIDE, Line
 
 _BATCH = 512
 
@@ -48,7 +48,7 @@ def box_truths(
         return BoxTruths(features, np.zeros(0, bool))
     single = np.flatnonzero(single_boxes(found, strengths(chances, found), np.ones(len(features), bool)))
     digits = chances[single, :REJECT].argmax(axis=1).tolist()
-    score = score_page(lines, [found.detections[i].box for i in single], digits)
+    score = score_page(lines, [found.detections[i].box for i in single], digits, BESIDE)
     is_digit, known = np.zeros(len(features), bool), np.ones(len(features), bool)
     is_digit[single] = right_digits(score, digits)
     known[single[list(score.outside)]] = False

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.page import Box
-from pipeline.transcriptions import Line, inside_polygon
+from pipeline.transcriptions import Line
 
 # how wide a character is written, in digits; all others are about as wide as a digit
 _WIDTHS = {" ": 0.7, "i": 0.6, "l": 0.6, "j": 0.6, "t": 0.7, "r": 0.8, ".": 0.4, ",": 0.4, "'": 0.4, "^": 0.0}
@@ -38,48 +38,48 @@ class Candidates:
     digits: Floats
     scores: Floats
 
+    def among(self, which: npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> "Candidates":
+        """Return some of the candidates: by a mask (N,), or by their positions, in that order."""
+        return Candidates(self.boxes[which], self.digits[which], self.scores[which])
+
 
 def align_line(line: Line, polygon: Floats, found: Candidates) -> list[Box | None]:
     """Return the box of each digit of a line, in the order of its text; None where none fits.
 
-    `polygon` (P, 2) is the line's, in the pixels of the candidates; only candidates whose centres
-    lie in it take part.
+    `polygon` (P, 2) is the line's, in the pixels of the candidates; `found` are the candidates on the line.
     """
     text = line.text.strip()
     spots = [i for i, character in enumerate(text) if character in "0123456789"]
     boxes: list[Box | None] = [None] * len(spots)
-    centres = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
-    chosen = np.flatnonzero(inside_polygon(polygon, centres))
-    if not spots or not len(chosen):
+    if not spots or not len(found.boxes):
         return boxes
     axis, origin, length = _direction(line, polygon)
-    along = (centres[chosen] - origin) @ axis
+    along = ((found.boxes[:, :2] + found.boxes[:, 2:]) / 2 - origin) @ axis
     # by all that a candidate is: the answer must not depend on the order they come in
-    keys = np.column_stack([found.digits, found.scores, found.boxes])[chosen].T
-    order = np.lexsort((*keys, along))
-    chosen, along = chosen[order], along[order]
-    for spot, member in _assign(text, spots, along / length, length, chosen, found):
-        boxes[spot] = Box(*(float(v) for v in found.boxes[chosen[member]]))
+    order = np.lexsort((*np.column_stack([found.digits, found.scores, found.boxes]).T, along))
+    found, along = found.among(order), along[order]
+    for spot, member in _assign(text, spots, along / length, length, found):
+        boxes[spot] = Box(*(float(v) for v in found.boxes[member]))
     return boxes
 
 
 def _assign(
-    text: str, spots: list[int], at: Floats, length: float, chosen: npt.NDArray[np.int64], found: Candidates
+    text: str, spots: list[int], at: Floats, length: float, found: Candidates
 ) -> list[tuple[int, int]]:
     """Return (digit, candidate) of the best assignment, both counted along the line."""
     expected, unit = _places(text)
     # people squeeze and stretch: a place is known to about a digit and a tenth of the line
     spread = unit * 1.5 + 0.06
-    heights = found.boxes[chosen, 3] - found.boxes[chosen, 1]
-    scores = found.scores[chosen].clip(1e-3, 1 - 1e-3)
+    heights = found.boxes[:, 3] - found.boxes[:, 1]
+    scores = found.scores.clip(1e-3, 1 - 1e-3)
     spurious = np.concatenate([[0.0], np.cumsum(np.maximum(np.log(1 - scores), _SPURIOUS))])
     # between the centres of each two, in heights
     gap = (at[None, :] - at[:, None]) * length / ((heights[None, :] + heights[:, None]) / 2)
-    n = len(chosen)
+    n = len(found.boxes)
     best = np.full((len(spots), n), -np.inf)
     before: dict[tuple[int, int], tuple[int, int] | None] = {}
     for d, spot in enumerate(spots):
-        reading = np.log(found.digits[chosen, int(text[spot])].clip(1e-9)).clip(_FLOOR)
+        reading = np.log(found.digits[:, int(text[spot])].clip(1e-9)).clip(_FLOOR)
         place = -0.5 * np.minimum(((at - expected[spot]) / spread) ** 2, 16.0)
         here = reading + np.log(scores) * 0.5 + place
         best[d] = here + spurious[:n] + _MISSED * d  # the first digit that is found

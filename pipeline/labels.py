@@ -18,7 +18,7 @@ import numpy.typing as npt
 from pipeline.alignment import Candidates, align_line
 from pipeline.line_parts import cut_line, without_rules
 from pipeline.page import Box
-from pipeline.transcriptions import Line
+from pipeline.transcriptions import BESIDE, Line, held_boxes
 
 # the digits of a register page this wide are about 21 pixels high, 13 to 38
 LABEL_WIDTH_PX = 1800
@@ -140,9 +140,12 @@ def label_page(
     written = without_rules(ink)
     labelled: list[LabelledLine] = []
     doubtful: list[npt.NDArray[np.int32]] = []
-    for line in lines:
-        polygon = _scaled(line, scale)
-        boxes = _boxes(line, polygon, written, found)
+    polygons = [_scaled(line, scale) for line in lines]
+    on_lines: list[Candidates | None] = [None] * len(lines)
+    if found:
+        on_lines = [found.among(held) for held in held_boxes(polygons, found.boxes, BESIDE)]
+    for line, polygon, on_line in zip(lines, polygons, on_lines, strict=True):
+        boxes = _boxes(line, polygon, written, on_line)
         digits = (
             None if box is None else LabelledDigit(box, int(digit))
             for box, digit in zip(boxes, line.digits, strict=True)

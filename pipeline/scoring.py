@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.page import Box, Number
-from pipeline.transcriptions import Line, inside_polygon
+from pipeline.transcriptions import Line, held_boxes
 
-# what may stand inside one number: people write 3.75, and the column rule of a fee as |
+# what may stand between two digits of a number: people write 3.75, and the column rule of a fee as |
 _INSIDE_NUMBER = re.compile(r"[.,|\s]*")
 _INSIDE_TEXT = re.compile(r"[.,|]?")
 
@@ -126,15 +126,18 @@ class Totals:
                 self.in_cells_equal += equal
 
 
-def score_page(lines: Sequence[Line], boxes: Sequence[Box], digits: Sequence[int]) -> PageScore:
-    """Return how the digits found on a page agree with its lines; boxes and lines in the same pixels."""
+def score_page(
+    lines: Sequence[Line], boxes: Sequence[Box], digits: Sequence[int], reach: float = 0.0
+) -> PageScore:
+    """Return how the digits found on a page agree with its lines; boxes and lines in the same pixels.
+
+    With `reach` a digit outside all lines belongs to the nearest one within so many of its heights.
+    """
     members: list[list[tuple[float, int]]] = [[] for _ in lines]
     outside = []
-    centres = np.array([box.centre for box in boxes]).reshape(-1, 2)
-    holds = np.array([inside_polygon(line.polygon, centres) for line in lines]).reshape(
-        len(lines), len(boxes)
-    )
-    for position, (x, y) in enumerate(centres.tolist()):
+    corners = np.array([(box.x0, box.y0, box.x1, box.y1) for box in boxes], np.float64).reshape(-1, 4)
+    holds = held_boxes([line.polygon for line in lines], corners, reach)
+    for position, (x, y) in enumerate(box.centre for box in boxes):
         holding = np.flatnonzero(holds[:, position])
         if not len(holding):
             outside.append(position)
@@ -211,12 +214,11 @@ def _is_whole(places: list[tuple[LineScore, int] | None]) -> bool:
     if spots != list(range(spots[0], spots[-1] + 1)):
         return False
     at = [i for i, character in enumerate(line.text) if character in "0123456789"]
-    first, last = at[spots[0]], at[spots[-1]]
-    between = "".join(c if c not in "0123456789" else "" for c in line.text[first : last + 1])
+    of_number = at[spots[0] : spots[-1] + 1]
     inside = _INSIDE_NUMBER if line.is_number else _INSIDE_TEXT
-    bounded = spots[0] == 0 or at[spots[0] - 1] < first - 1
-    bounded &= spots[-1] == len(at) - 1 or at[spots[-1] + 1] > last + 1
-    return bounded and inside.fullmatch(between) is not None
+    bounded = spots[0] == 0 or at[spots[0] - 1] < of_number[0] - 1
+    bounded &= spots[-1] == len(at) - 1 or at[spots[-1] + 1] > of_number[-1] + 1
+    return bounded and all(inside.fullmatch(line.text, a + 1, b) for a, b in itertools.pairwise(of_number))
 
 
 def _share(part: float, whole: float) -> float:

@@ -2,6 +2,7 @@
 
 import re
 import xml.etree.ElementTree as ET
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from pipeline.errors import SourceError
 _NUMBER_LINE = re.compile(r"[\d\s.,|]*\d[\d\s.,|]*")
 # what stands for a word that nobody could read
 _UNREAD = re.compile(r"X{2,}|\?{2,}|\[\.*\]|…")
+# a box outside all lines belongs to the nearest one within so many of its heights: lines are drawn too close
+BESIDE = 0.5
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".jp2")
 
 
@@ -74,9 +77,27 @@ def read_lines(file: Path) -> list[Line]:
     return [line for line in lines if len(line.polygon) >= 3]
 
 
-def inside_polygon(
-    polygon: npt.NDArray[np.floating[Any]], points: npt.NDArray[np.float64]
+def held_boxes(
+    polygons: Sequence[npt.NDArray[Any]], boxes: npt.NDArray[np.float64], reach: float
 ) -> npt.NDArray[np.bool_]:
+    """Return which of L polygons hold which of N boxes (N, 4), xyxy, bool (L, N), by their centres.
+
+    People draw polygons too close now and then, so that the last digit of a number lies outside.  A box in no
+    polygon belongs to the nearest one if that is no further than `reach` heights of the box away.
+    """
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+    held = np.array([_inside(polygon, centres) for polygon in polygons], bool)
+    held = held.reshape(len(polygons), len(boxes))
+    alone = np.flatnonzero(~held.any(axis=0))
+    if reach and len(alone) and len(polygons):
+        away = np.array([_distances(polygon, centres[alone]) for polygon in polygons])  # (L, those alone)
+        nearest = away.argmin(axis=0)
+        near = away.min(axis=0) <= reach * (boxes[alone, 3] - boxes[alone, 1])
+        held[nearest[near], alone[near]] = True
+    return held
+
+
+def _inside(polygon: npt.NDArray[Any], points: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
     """Return which points (N, 2) lie in a polygon (P, 2), by the even-odd rule."""
     x, y = points[:, 0], points[:, 1]
     inside = np.zeros(len(points), bool)
@@ -85,6 +106,16 @@ def inside_polygon(
         if py != qy:
             inside ^= ((qy > y) != (py > y)) & (x < (px - qx) * (y - qy) / (py - qy) + qx)
     return inside
+
+
+def _distances(polygon: npt.NDArray[Any], points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return how far points (N, 2) are from the sides of a polygon (P, 2), (N,)."""
+    corners = polygon.astype(np.float64)
+    sides = np.roll(corners, -1, axis=0) - corners
+    from_corner = points[:, None] - corners  # (N, P, 2)
+    along = (from_corner * sides).sum(axis=2) / (sides**2).sum(axis=1).clip(1e-9)
+    apart = from_corner - along.clip(0, 1)[..., None] * sides
+    return np.asarray(np.hypot(apart[..., 0], apart[..., 1]).min(axis=1))
 
 
 def _alto_line(element: ET.Element) -> Line:

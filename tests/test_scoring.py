@@ -123,6 +123,9 @@ def test_known_mistakes_are_counted_as_such() -> None:
         ("le 12 mai 1890", "121890", (0, 1, 2, 3, 4, 5), False),
         ("12 1890 e", "121890", (0, 1, 2, 3, 4, 5), False),
         ("rue 3,75 f", "375", (0, 1, 2), True),
+        ("n°75-5.818.566 au", "755818566", (2, 3, 4, 5, 6, 7, 8), True),
+        ("n°75-5.818.566 au", "755818566", (0, 1, 2, 3, 4, 5, 6, 7, 8), False),
+        ("5., 8 f", "58", (0, 1), False),
     ],
 )
 def test_a_number_is_right_as_a_whole_only(
@@ -135,6 +138,36 @@ def test_a_number_is_right_as_a_whole_only(
     digits = [int(character) for character in read]
     found = Number("".join(read[i] for i in members), 1.0, boxes[0], 0, members)
     assert right_numbers(score_page([line], boxes, digits), digits, [found]).tolist() == [right]
+
+
+def test_a_digit_just_outside_a_line_that_was_drawn_too_close_belongs_to_it() -> None:
+    def line(x0: float, x1: float, text: str) -> Line:
+        corners = np.array([(x0, 0), (x1, 0), (x1, 20), (x0, 20)], np.float32)
+        return Line(corners, np.zeros((0, 2), np.float32), text)
+
+    lines = [line(0, 26, "135"), line(60, 90, "7")]
+    # the 5 has its centre 6 pixels right of its line, 3 tenths of its height; the 9 is nobody's
+    boxes = [
+        Box(0, 0, 10, 20),
+        Box(12, 0, 22, 20),
+        Box(27, 0, 37, 20),
+        Box(65, 0, 75, 20),
+        Box(40, 0, 50, 20),
+    ]
+    digits = [1, 3, 5, 7, 9]
+    strict, near = score_page(lines, boxes, digits), score_page(lines, boxes, digits, 0.5)
+    assert strict.outside == (2, 4) and right_digits(strict, digits).tolist() == [
+        True,
+        True,
+        False,
+        True,
+        False,
+    ]
+    assert near.outside == (4,) and right_digits(near, digits).tolist() == [True, True, True, True, False]
+    found = [Number("135", 1.0, boxes[0], 0, (0, 1, 2))]
+    assert right_numbers(near, digits, found).tolist() == [True]
+    # what another line holds stays there, however near this one is
+    assert score_page([lines[0], line(26, 60, "5")], boxes, digits, 0.5).lines[0].found == (0, 1)
 
 
 def test_a_confidence_that_is_true_has_no_error() -> None:
