@@ -1,8 +1,10 @@
 """Lines and print put on a layer of ink, anti-aliased; each call says which pixels it covered."""
 
 import functools
+from pathlib import Path
 
 import cv2
+import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
@@ -15,6 +17,9 @@ Grey = NDArray[np.uint8]
 _FINER = 4  # drawn this many times finer, then averaged
 _BITS = 3  # fractional bits of OpenCV's coordinates
 _GLYPH_PX = 120  # printed characters are kept at this size
+
+# faces of print: "" is Pillow's own, the others come with Matplotlib
+FACES = ("", "cmr10", "cmb10", "cmtt10", "STIXGeneral", "STIXGeneralBol", "DejaVuSerif", "DejaVuSansMono")
 
 
 def put_lines(layer: Grey, lines: list[Line], strength: float = 1.0) -> Box | None:
@@ -55,15 +60,16 @@ def put_print(
     matrix: NDArray[np.float64],
     height: float,
     *,
+    face: str = "",
     bold: float = 0.0,
     strength: float = 1.0,
 ) -> Box | None:
     """Print one character with its capital height in pixels; return the box of its ink.
 
     `matrix` (2, 3) takes the character's own coordinates (pixels from its left on the
-    baseline, y downwards) to the layer.  `bold` from 0 to 1 thickens it.
+    baseline, y downwards) to the layer.  `face` is one of FACES; `bold` from 0 to 1 thickens it.
     """
-    glyph, ascent, capital = _glyph(text)
+    glyph, ascent, capital = _glyph(text, face)
     scale = height / capital
     own = np.array([[scale, 0, 0], [0, scale, -ascent * scale]])
     to_layer = matrix @ np.vstack([own, [0, 0, 1]])  # (2, 3)
@@ -81,23 +87,26 @@ def put_print(
     return _put(layer, fine, x0, y0, strength)
 
 
-def print_width(text: str, height: float) -> float:
+def print_width(text: str, height: float, face: str = "") -> float:
     """Return how far a printed character moves the next one on, in pixels."""
-    _, _, capital = _glyph(text)
-    return float(_font().getlength(text)) * height / capital
+    _, _, capital = _glyph(text, face)
+    return float(_font(face).getlength(text)) * height / capital
 
 
 @functools.cache
-def _font() -> ImageFont.FreeTypeFont:
+def _font(face: str) -> ImageFont.FreeTypeFont:
+    if face:
+        folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+        return ImageFont.truetype(folder / f"{face}.ttf", _GLYPH_PX)
     font = ImageFont.load_default(_GLYPH_PX)
     assert isinstance(font, ImageFont.FreeTypeFont)  # else Pillow was built without FreeType
     return font
 
 
-@functools.lru_cache(maxsize=256)
-def _glyph(text: str) -> tuple[Grey, float, float]:
+@functools.lru_cache(maxsize=512)
+def _glyph(text: str, face: str) -> tuple[Grey, float, float]:
     """Return a printed character's mask, the baseline's distance from its top, the height of capitals."""
-    font = _font()
+    font = _font(face)
     ascent, descent = font.getmetrics()
     mask = Image.new("L", (int(font.getlength(text)) + 2, ascent + descent))
     ImageDraw.Draw(mask).text((0, 0), text, fill=255, font=font)

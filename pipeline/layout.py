@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.glyphs import LETTERS, LOOK_ALIKES, MARKS, NAMES, WORDS
+from pipeline.inking import print_width
 from pipeline.pens import Hand, Line, any_hand, extent, neat_hand, write_number, write_shape
 from pipeline.sheet import Sheet
 from pipeline.styles import COLUMNS, PageStyle
@@ -18,6 +19,7 @@ _TITLES = {
     "count": ("Nombre", "Unites", "Total"),
     "date": ("Date", "Enregistrement"),
     "printed": ("Moy.", "Max.", "Min."),
+    "figures": ("Moy.", "Max.", "Min.", "Total"),
     "text": ("Nature des actes", "Noms et domiciles des parties", "Observations"),
 }
 
@@ -30,6 +32,34 @@ class _Cell:
     right: float
     baseline: float
     height: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Figures:
+    """How the figures of a printed table are set: all of them alike, close to one another."""
+
+    face: str
+    wide: float
+    bold: float
+    n_digits: int
+    point: str  # before the last digits, or none
+    n_after: int
+
+    @classmethod
+    def any(cls, rng: np.random.Generator, face: str) -> "_Figures":
+        n_digits = int(rng.integers(1, 6))
+        point = str(rng.choice(["", ".", "·", ","], p=[0.3, 0.3, 0.3, 0.1])) if n_digits > 1 else ""
+        wide, bold = float(rng.uniform(0.75, 1.05)), float(rng.uniform(0, 0.3))
+        return cls(face, wide, bold, n_digits, point, int(rng.integers(1, max(n_digits, 2))))
+
+    def print(self, rng: np.random.Generator, sheet: Sheet, cell: _Cell) -> None:
+        """Print a number into a cell, against its right side."""
+        number = f"{rng.integers(10**self.n_digits):0{self.n_digits}d}"
+        text = f"{number[: -self.n_after]}{self.point}{number[-self.n_after :]}" if self.point else number
+        width = sum(print_width("." if c == "·" else c, cell.height, self.face) for c in text)
+        wide = min(self.wide, (cell.right - cell.left + cell.height) / width)
+        x = cell.right - width * wide + 0.4 * cell.height
+        sheet.print_text(text, x, cell.baseline, cell.height, face=self.face, wide=wide, bold=self.bold)
 
 
 def fill_in(rng: np.random.Generator, sheet: Sheet, style: PageStyle) -> None:
@@ -48,6 +78,7 @@ def fill_in(rng: np.random.Generator, sheet: Sheet, style: PageStyle) -> None:
         _header(rng, sheet, style, edges, margin)
     counter = int(rng.integers(1, 2000))
     n_figures = int(rng.integers(3, 6)) if rng.uniform() < 0.6 else 0
+    figures = _Figures.any(rng, style.face)
     which = 0
     for baseline in rows:
         if rng.uniform() < 0.04:  # another clerk goes on
@@ -67,6 +98,9 @@ def fill_in(rng: np.random.Generator, sheet: Sheet, style: PageStyle) -> None:
                     _write_date(rng, sheet, hand, cell)
             elif kind == "printed":
                 _print_cell(rng, sheet, cell)
+            elif kind == "figures":
+                if rng.uniform() < 0.95:
+                    figures.print(rng, sheet, cell)
             elif rng.uniform() < style.fill:
                 text = f"{counter:0{n_figures}d}" if kind == "running" else _number(rng, kind)
                 _write_cell(rng, sheet, hand, cell, text)

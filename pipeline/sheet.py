@@ -86,21 +86,33 @@ class Sheet:
         put_lines(self.ink, self._skewed(lines), strength)
 
     def print_text(
-        self, text: str, x: float, baseline: float, height: float, *, bold: float = 0.0, tracking: float = 0.0
+        self,
+        text: str,
+        x: float,
+        baseline: float,
+        height: float,
+        *,
+        face: str = "",
+        wide: float = 1.0,
+        bold: float = 0.0,
     ) -> float:
         """Print text from x on a baseline, `height` that of its digits; return the x where it ends.
 
-        Digits that follow one another (with . and , and ' among them) are one number.
+        Digits that follow one another (with . and · and , and ' among them) are one number.  `face` is one of
+        FACES, `wide` how wide its characters are made.
         """
         boxes: list[tuple[str, Box | None]] = []
         for character in text:
-            if not character.isdigit() and character not in ".,'":
+            if not character.isdigit() and character not in ".·,'":
                 self._add(boxes, handwritten=False)
                 boxes = []
+            lift = 0.35 * height if character == "·" else 0.0  # a raised point, which not every face has
+            character = "." if lift else character
             if character != " ":
-                place = self.matrix @ np.array([[1, 0, x], [0, 1, baseline], [0, 0, 1]])
-                boxes.append((character, put_print(self.print, character, place, height, bold=bold)))
-            x += print_width(character, height) + tracking * height
+                place = self.matrix @ np.array([[wide, 0, x], [0, 1, baseline - lift], [0, 0, 1]])
+                box = put_print(self.print, character, place, height, face=face, bold=bold)
+                boxes.append((character, box))
+            x += print_width(character, height, face) * wide
         self._add(boxes, handwritten=False)
         return x
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from pipeline.inking import FACES
 from pipeline.paper import Look
 
 # What a column can hold, and how much room it asks for in digit heights; text takes what is left.
@@ -15,6 +16,7 @@ COLUMNS = {
     "count": 4.8,
     "date": 11.0,
     "printed": 5.4,
+    "figures": 3.4,
     "text": 0.0,
 }
 
@@ -25,7 +27,8 @@ class PageStyle:
 
     `columns` are keys of COLUMNS from left to right; `fill` is how often a cell is filled in,
     `row_fill` how often a row is; `rules` is "solid", "double", "dotted" or "none";
-    `numbers_in_text` is how often a word of a text column is a number instead.
+    `numbers_in_text` is how often a word of a text column is a number instead; `face` is the face of print
+    of columns of figures.
     """
 
     width: int = 1240
@@ -38,6 +41,7 @@ class PageStyle:
     fill: float = 1.0
     row_fill: float = 1.0
     numbers_in_text: float = 0.12
+    face: str = ""
     rules: str = "solid"
     row_rules: bool = True
     header: bool = True
@@ -56,7 +60,8 @@ def clean_style(name: str = "ledger", seed: int = 0) -> PageStyle:
 
 def _varied(rng: np.random.Generator) -> PageStyle:
     width = int(rng.integers(900, 1600))
-    kind = rng.choice(["register", "accounts", "crowded", "letter", "printed"], p=[0.4, 0.2, 0.2, 0.1, 0.1])
+    kinds = ["register", "accounts", "crowded", "letter", "printed", "figures"]
+    kind = rng.choice(kinds, p=[0.36, 0.18, 0.18, 0.1, 0.08, 0.1])
     # registers have digits of 21 px at a page width of 1800, from 13 to 38; cut-outs have larger ones
     digit_px = float(np.clip(np.exp(rng.normal(np.log(24), 0.32)), 13, 60))
     row_pitch = rng.uniform(1.5, 3.6)
@@ -66,6 +71,11 @@ def _varied(rng: np.random.Generator) -> PageStyle:
         columns += list(rng.choice(["amount", "year", "count", "text", "date"], int(rng.integers(0, 3))))
     elif kind == "letter":
         columns = ["text"]
+    elif kind == "figures":
+        columns = ["figures"] * int(
+            rng.integers(4, 1 + max(4, int((width / digit_px - 4) / COLUMNS["figures"])))
+        )
+        row_pitch = rng.uniform(1.2, 1.9)
     else:
         narrow = ["count", "amount", "day", "year", "running"]
         if kind == "printed":
@@ -88,6 +98,7 @@ def _varied(rng: np.random.Generator) -> PageStyle:
         fill=float(rng.uniform(0.5, 1.0)),
         row_fill=float(rng.uniform(0.5, 1.0)),
         numbers_in_text=float(rng.uniform(0.05, 0.4)),
+        face=str(rng.choice(FACES)),
         rules=str(rng.choice(["solid", "double", "dotted", "none"], p=[0.45, 0.2, 0.2, 0.15])),
         row_rules=bool(rng.uniform() < 0.6),
         header=bool(rng.uniform() < 0.7),

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from pipeline.drawn import DrawnPage, PageStyle, clean_style, draw_page, draw_strip
+from pipeline.inking import FACES
 from pipeline.styles import COLUMNS
 
 
@@ -78,7 +79,22 @@ def test_every_kind_of_column_can_be_drawn():
         page = draw_page(4, columns=(kind,), numbers_in_text=0.5, width=500, height=500, header=False)
         check_truth(page)
         assert page.numbers
-        assert all(digit.handwritten != (kind == "printed") for digit in page.digits)
+        assert all(digit.handwritten != (kind in ("printed", "figures")) for digit in page.digits)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_printed_tables_set_their_figures_close_and_alike(seed: int) -> None:
+    style = PageStyle(columns=("figures",) * 5, face=FACES[seed], row_pitch=1.5, header=False)
+    page = draw_page(seed, style)
+    check_truth(page)
+    assert len({len(number.text) for number in page.numbers}) == 1
+    assert len(page.numbers) > 60
+    gaps = [
+        page.digits[b].box.x0 - page.digits[a].box.x1
+        for number in page.numbers
+        for a, b in zip(number.members, number.members[1:], strict=False)
+    ]
+    assert max(gaps, default=0.0) < style.digit_px * 0.8
 
 
 def test_running_numbers_can_have_leading_zeros():

@@ -5,7 +5,7 @@ import pytest
 
 from pipeline.drawn import draw_digit
 from pipeline.glyphs import DIGITS, LETTERS, MARKS, N_NEAT, NAMES, WORDS, parse_shape
-from pipeline.inking import put_lines, put_print
+from pipeline.inking import FACES, put_lines, put_print
 from pipeline.pens import Line, any_hand, extent, neat_hand, smooth, write_digit, write_number, write_word
 
 
@@ -118,9 +118,10 @@ def test_ink_off_the_layer_is_no_ink():
     assert layer.max() == 0
 
 
-def test_print_is_as_high_as_asked_for():
+@pytest.mark.parametrize("face", FACES)
+def test_print_is_as_high_as_asked_for(face):
     layer = np.zeros((100, 100), np.uint8)
-    box = put_print(layer, "7", np.array([[1.0, 0, 30], [0, 1.0, 80]]), 40.0)
+    box = put_print(layer, "7", np.array([[1.0, 0, 30], [0, 1.0, 80]]), 40.0, face=face)
     assert box is not None
     assert box.height == pytest.approx(40, abs=1.5)
     assert box.y1 == pytest.approx(80, abs=1)
