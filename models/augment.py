@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from models.scale import DIGIT_PX
 from pipeline.labels import LabelledPage
+from pipeline.variants import waves
 
 Boxes = npt.NDArray[np.float32]  # (N, 4), xyxy
 
@@ -26,27 +27,32 @@ def sample_window(
         x, y = rng.uniform(0, width), rng.uniform(0, height)
     zoom = math.exp(rng.uniform(math.log(0.65), math.log(1.5)))
     zoom *= min(max(DIGIT_PX / page.digit_px, 0.4), 2.5)
-    stretch = math.exp(rng.normal(0, 0.1))
-    turn, slant = math.radians(rng.normal(0, 2.0)), rng.normal(0, 0.14)
+    stretch = math.exp(rng.normal(0, 0.12))
+    turn, slant = math.radians(rng.normal(0, 2.0)), rng.normal(0, 0.24)
     # ink pixels → window pixels: slant, then turn, then zoom
     shape = np.array([[zoom * stretch, 0], [0, zoom / stretch]])
     shape = shape @ np.array([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]])
     shape = shape @ np.array([[1, slant], [0, 1]])
     middle = size_px / 2 + rng.uniform(-0.4, 0.4, 2) * size_px
     matrix = np.column_stack([shape, middle - shape @ (x, y)])
-    ink = cv2.warpAffine(page.ink, matrix, (size_px, size_px), flags=cv2.INTER_LINEAR)
-    known = cv2.warpAffine(page.known, matrix, (size_px, size_px), flags=cv2.INTER_NEAREST, borderValue=1)
+    # OpenCV counts from the middle of the first pixel, boxes from its edge
+    centred = np.column_stack([shape, matrix[:, 2] + shape @ (0.5, 0.5) - 0.5])
+    ink = cv2.warpAffine(page.ink, centred, (size_px, size_px), flags=cv2.INTER_LINEAR)
+    known = cv2.warpAffine(page.known, centred, (size_px, size_px), flags=cv2.INTER_NEAREST, borderValue=1)
     boxes = _moved(page, matrix, slant, size_px)
-    return change_ink(np.asarray(ink, np.uint8), rng), np.asarray(known, np.uint8), boxes
+    digit_px = zoom * page.digit_px
+    ink, boxes = _bent(np.asarray(ink, np.uint8), boxes, digit_px, rng.uniform(0, 0.1) * digit_px, rng)
+    return change_ink(ink, rng), np.asarray(known, np.uint8), boxes
 
 
 def change_ink(ink: npt.NDArray[np.uint8], rng: np.random.Generator) -> npt.NDArray[np.uint8]:
     """Return the ink with another stroke width, strength and grain; same shape."""
     kind = rng.random()
+    anchor = (0, 0) if rng.random() < 0.5 else (1, 1)  # each moves ink by half a pixel, to either side
     if kind < 0.12:
-        ink = np.asarray(cv2.dilate(ink, np.ones((2, 2), np.uint8)), np.uint8)
+        ink = np.asarray(cv2.dilate(ink, np.ones((2, 2), np.uint8), anchor=anchor), np.uint8)
     elif kind < 0.22:
-        ink = np.asarray(cv2.erode(ink, np.ones((2, 2), np.uint8)), np.uint8)
+        ink = np.asarray(cv2.erode(ink, np.ones((2, 2), np.uint8), anchor=anchor), np.uint8)
     elif kind < 0.37:
         ink = np.asarray(cv2.GaussianBlur(ink, (0, 0), rng.uniform(0.5, 1.2)), np.uint8)
     changed = ink.astype(np.float32) * rng.uniform(0.6, 1.25)
@@ -57,6 +63,19 @@ def change_ink(ink: npt.NDArray[np.uint8], rng: np.random.Generator) -> npt.NDAr
     if rng.random() < 0.2:
         changed -= rng.uniform(5, 40)  # faint strokes break
     return np.asarray(changed.clip(0, 255), np.uint8)
+
+
+def _bent(
+    ink: npt.NDArray[np.uint8], boxes: Boxes, digit_px: float, amount_px: float, rng: np.random.Generator
+) -> tuple[npt.NDArray[np.uint8], Boxes]:
+    """Return a window whose strokes are bent by about so many pixels, and its boxes where the digits went."""
+    side = ink.shape[0]
+    x, y = (waves((side, side), digit_px, amount_px, rng) for _ in range(2))
+    places = np.arange(side, dtype=np.float32)
+    bent = cv2.remap(ink, x + places, y + places[:, None], cv2.INTER_LINEAR)
+    columns, rows = ((boxes[:, :2] + boxes[:, 2:]) / 2).astype(int).clip(0, side - 1).T
+    moved = np.stack([x[rows, columns], y[rows, columns]], axis=1)
+    return np.asarray(bent, np.uint8), boxes - np.tile(moved, 2)
 
 
 def _safety_pattern(shape: tuple[int, ...], rng: np.random.Generator) -> npt.NDArray[np.float32]:

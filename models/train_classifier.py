@@ -18,7 +18,7 @@ Batch = tuple[Tensor, Tensor]  # wide crops uint8 (N, 2, 64, 64), classes int64 
 
 _BATCH = 256
 _REJECTS = 0.25  # share of rejects in a batch: more of them cost digits
-_BENDS, _BENT_PX = 5, 0.7  # strokes are bent between so many places a side, by about so many pixels
+_BENDS, _BENT_PX = 5, 2.0  # strokes are bent between so many places a side, by up to about so many pixels
 
 
 def classifier_recipe(minutes: float, seed: int, *, goes_on: bool) -> Recipe:
@@ -42,12 +42,12 @@ def change_crops(wide: Tensor) -> Tensor:
     """
     n, n_views, side = wide.shape[:3]
     turn = torch.randn(n) * math.radians(5)
-    slant = torch.randn(n) * 0.15
+    slant = torch.randn(n) * 0.22
     zoom_x, zoom_y = (torch.exp(torch.randn(n) * 0.08) for _ in range(2))
     cos, sin = turn.cos(), turn.sin()
     shape = torch.stack([zoom_x * cos, slant * zoom_x - sin, zoom_y * sin, zoom_y * cos], dim=1).view(n, 2, 2)
     shift = torch.randn(n, 2, 1) * 1.5 * 2 / side
-    bend = torch.randn(n, 2, _BENDS, _BENDS) * _BENT_PX * 2 / side
+    bend = torch.randn(n, 2, _BENDS, _BENDS) * torch.rand(n, 1, 1, 1) * _BENT_PX * 2 / side
     bend = F.interpolate(bend, size=CROP_SIZE_PX, mode="bicubic", align_corners=True).permute(0, 2, 3, 1)
     strength = torch.empty(n, 1, 1, 1, device=wide.device).uniform_(0.6, 1.3)
     kind = torch.rand(n, 1, 1, 1, device=wide.device)

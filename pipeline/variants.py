@@ -63,17 +63,22 @@ def in_another_hand(
     size = math.ceil(width * stretch + abs(lean) * height), math.ceil(height / stretch)
     paper = (float(np.median(grey[::8, ::8])),)
     picture = cv2.warpAffine(grey, matrix, size, flags=cv2.INTER_LINEAR, borderValue=paper)
-    x = _waves(size, digit_px, rng) + np.arange(size[0], dtype=np.float32)
-    y = _waves(size, digit_px, rng) + np.arange(size[1], dtype=np.float32)[:, None]
+    x = waves(size, digit_px, 0.09 * digit_px, rng) + np.arange(size[0], dtype=np.float32)
+    y = waves(size, digit_px, 0.09 * digit_px, rng) + np.arange(size[1], dtype=np.float32)[:, None]
     picture = cv2.remap(picture, x, y, cv2.INTER_LINEAR, borderValue=paper)
     return _in_other_strokes(np.asarray(picture, np.uint8), digit_px, rng), [
         _moved(line, matrix) for line in lines
     ]
 
 
-def _waves(size: tuple[int, int], digit_px: float, rng: np.random.Generator) -> npt.NDArray[np.float32]:
-    """Return by how many pixels each pixel is moved, float32 (H, W): smooth, about 0.09 digits."""
-    coarse = rng.normal(0, 0.09 * digit_px, [int(side / digit_px) + 2 for side in size[::-1]])
+def waves(
+    size: tuple[int, int], length_px: float, amount_px: float, rng: np.random.Generator
+) -> npt.NDArray[np.float32]:
+    """Return by how much each pixel of a picture (width, height) is moved, float32 (H, W).
+
+    Smooth over `length_px`, with a standard deviation of about `amount_px`.
+    """
+    coarse = rng.normal(0, amount_px, [int(side / length_px) + 2 for side in size[::-1]])
     return np.asarray(cv2.resize(coarse.astype(np.float32), size, interpolation=cv2.INTER_CUBIC), np.float32)
 
 
