@@ -44,6 +44,13 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
     metavar="N",
     help="Paste so many on a page, where there is room.",
 )
+@click.option(
+    "--rewrite",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    metavar="SHARE",
+    help="Write this share of a page's own numbers anew in the hands of --paste.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Draw, paste and sample by this seed.")
 @json_option
 @labelling_options
@@ -58,6 +65,7 @@ def labels(
     from_set: Path | None,
     paste: tuple[Path, ...],
     numbers: int,
+    rewrite: float,
     seed: int,
     json: bool,
 ) -> None:
@@ -73,13 +81,13 @@ def labels(
     \b
     Examples:
       archive labels registers/train -o labels
-      archive labels --from-set labels --paste mnist --numbers 40 -o pasted
+      archive labels --from-set labels --paste mnist --rewrite 0.5 -o pasted
       archive labels --drawn 150 --seed 1 -o drawn
     """
     # here and not at the top: --help must not wait for them
     from cli.transcribed import find_pages
     from pipeline.drawn_labels import drawn_label_set
-    from pipeline.errors import PagesFailedError
+    from pipeline.errors import PagesFailedError, UsageError
     from pipeline.hands import pooled, read_hands
     from pipeline.label_report import Report
     from pipeline.label_sets import each_page, write_label_set
@@ -87,6 +95,8 @@ def labels(
 
     settings = settings_of(ctx)
     _check(paths, drawn, from_set, paste, output)
+    if rewrite and not paste:
+        raise UsageError("--rewrite: takes the hands that --paste names")
     hands = pooled([read_hands(folder) for folder in paste]) if paste else None
     failed: list[Path] = []
     if drawn:
@@ -97,7 +107,7 @@ def labels(
         transcribed = find_pages(paths, settings, ink_only=ink_only)
         pages, failed = transcribed.pages(), transcribed.failed
     if hands:
-        pages = paste_pages(pages, hands, seed, numbers)
+        pages = paste_pages(pages, hands, seed, numbers, rewrite)
     report = Report(seed)
     for page in write_label_set(output, pages):
         report.add(page)

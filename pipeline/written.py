@@ -48,6 +48,20 @@ def write_number(
     return _trimmed(_pen(canvas, rng), boxes, digits)
 
 
+def write_digit(
+    hands: Hands, rng: np.random.Generator, digit: int, height_px: float, width_px: float
+) -> Picture | None:
+    """Return a digit as a picture of ink, uint8 (h, w), about that large; None where nobody wrote it."""
+    members = np.flatnonzero(hands.digits == digit)
+    if not len(members):
+        return None
+    picture = hands.pictures[int(rng.choice(members))]
+    wide = math.exp(rng.normal(0, 0.15)) * width_px / (picture.shape[1] * height_px / picture.shape[0])
+    shaped = _shaped(picture, height_px, float(np.clip(wide, 0.6, 1.5)), rng.normal(0.12, 0.16))
+    room = cv2.copyMakeBorder(shaped, 1, 1, 1, 1, cv2.BORDER_CONSTANT) if shaped.size else shaped
+    return _pen(np.asarray(room, np.uint8), rng) if shaped.size else None
+
+
 def _members(hands: Hands, rng: np.random.Generator) -> list[int]:
     """Return which pictures a number is written with."""
     length = 1 + int(rng.choice(len(_LENGTHS), p=_LENGTHS))

@@ -215,6 +215,7 @@ def test_weights_that_are_missing_are_named(tmp_path: Path) -> None:
         (["acts", "--drawn", "2"], "give either"),
         (["acts", "--from-set", "set"], "give either"),
         (["--from-set", "set"], "--paste"),
+        (["--drawn", "2", "--rewrite", "0.5"], "--rewrite: takes the hands that --paste names"),
         (["--from-set", "set", "--paste", "acts", "-o", "set"], "is the label set itself"),
     ],
 )
@@ -249,6 +250,14 @@ def test_numbers_are_pasted_into_new_labels_and_into_a_set(tmp_path: Path) -> No
     assert len(pasted) == once.n_pasted > 0 and {digit.digit for digit in pasted} <= {0, 3, 8}
     assert json.loads(done.stdout)["total"]["n_pasted"] == once.n_pasted
     assert (tmp_path / "twice" / "sheets" / "acts.png").exists()
+    rewritten = ("--from-set", "plain", *paste, "--rewrite", "1", "-o", "anew")
+    assert archive("labels", *rewritten, cwd=tmp_path).returncode == 0
+    (anew,) = read_label_set(tmp_path / "anew")
+    assert anew.name == "acts-p-rewritten-pasted"
+    own = anew.digits[: len(plain.digits)]
+    assert [digit.digit for digit in own] == [digit.digit for digit in plain.digits]
+    assert {digit.digit for new, digit in zip(own, plain.digits, strict=True) if new != digit} <= {0, 3, 8}
+    assert (anew.ink != plain.ink).any()
 
 
 def test_by_ink_alone_a_line_without_digits_is_known_and_a_mixed_one_is_not(tmp_path: Path) -> None:

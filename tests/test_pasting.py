@@ -14,7 +14,7 @@ from pipeline.errors import ArchiveError, MissingError, SourceError
 from pipeline.hands import Hands, pooled, read_hands, read_mnist
 from pipeline.labels import LabelledDigit, LabelledPage
 from pipeline.page import Box
-from pipeline.pasted import paste_numbers, paste_pages
+from pipeline.pasted import paste_numbers, paste_pages, rewrite_numbers
 
 SIZE = (600, 800)
 
@@ -151,3 +151,43 @@ def test_the_same_seed_pastes_the_same_and_each_page_gets_its_own() -> None:
     again, _ = paste_pages([blank, blank], HANDS, 5, 10)
     assert first.digits == again.digits and (first.ink == again.ink).all()
     assert first.digits != second.digits
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(0, 10**6), st.floats(0, 1))
+def test_rewritten_digits_stand_where_they_stood_and_nothing_else_changes(seed: int, share: float) -> None:
+    page = some_page(seed)
+    before = page.ink.copy()
+    anew = rewrite_numbers(page, HANDS, np.random.default_rng(seed), share)
+    assert (page.ink == before).all() and (anew.known == page.known).all()
+    assert [digit.digit for digit in anew.digits] == [digit.digit for digit in page.digits]
+    elsewhere = np.ones(SIZE, bool)
+    for old, new in zip(page.digits, anew.digits, strict=True):
+        apart = np.subtract(old.box.centre, new.box.centre)
+        assert np.abs(apart).max() < 3 and new.box.height < 1.4 * old.box.height
+        for box in (old.box, new.box):
+            y0, x0 = max(0, round(box.y0) - 1), max(0, round(box.x0) - 1)
+            elsewhere[y0 : round(box.y1) + 1, x0 : round(box.x1) + 1] = False
+        if new.box != old.box:
+            x0, y0, x1, y1 = (round(v) for v in (new.box.x0, new.box.y0, new.box.x1, new.box.y1))
+            assert anew.ink[y0:y1, x0:x1].max() > 50
+    assert (anew.ink[elsewhere] == page.ink[elsewhere]).all()
+    if share == 1:
+        assert sum(new.box != old.box for old, new in zip(page.digits, anew.digits, strict=True)) >= 6
+
+
+def test_the_digits_of_a_number_are_rewritten_together() -> None:
+    ink = np.zeros(SIZE, np.uint8)
+    digits = []
+    for row in range(40):
+        for place in range(3):
+            x, y = 40 + 14 * place + 90 * (row % 8), 40 + 60 * (row // 8)
+            ink[y : y + 22, x : x + 10] = 200
+            digits.append(LabelledDigit(Box(x, y, x + 10, y + 22), (row + place) % 10))
+    page = LabelledPage("p", ink, np.full(SIZE, 2, np.uint8), tuple(digits), len(digits))
+    anew = rewrite_numbers(page, HANDS, np.random.default_rng(0), 0.5)
+    changed = [
+        (anew.ink[y0:y1, x0:x1] != page.ink[y0:y1, x0:x1]).any() for x0, y0, x1, y1 in page.boxes.astype(int)
+    ]
+    numbers = np.array(changed).reshape(40, 3)
+    assert (numbers.all(axis=1) | ~numbers.any(axis=1)).all() and 10 < numbers[:, 0].sum() < 30
