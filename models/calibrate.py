@@ -19,7 +19,7 @@ class Outcomes:
 
     `chances` float64 (N, 11) are the classifier's, `scores` (N,) the detector's; `digits` int64 (N,) were
     read, `classes` int64 (N,) stand there (10: none).  `numbers` are M arrays of positions among the
-    digits, `doubts` float64 (M, 2) of them as `number_doubts` gives them, `numbers_right` bool (M,).
+    digits, `doubts` float64 (M, 3) of them as `number_doubts` gives them, `numbers_right` bool (M,).
     """
 
     chances: npt.NDArray[np.float64]

@@ -19,13 +19,14 @@ from models.rescorer import DigitRescorer, RescorerConfig, box_features, single_
 from models.scale import Look, look_at, settle_scale
 from models.tiles import detect_boxes
 from pipeline.confidence import REJECT, Confidence, sigmoid
+from pipeline.doubts import number_doubts
 from pipeline.errors import MissingError
 from pipeline.ink import ink_map
-from pipeline.numbers import group_numbers, number_doubts
+from pipeline.numbers import group_numbers
 from pipeline.page import Box, Detection, Number, PageDetections, Reading
 
 SCORE_BAR = 0.20  # hardly a weaker box is a digit
-ACCEPT_BAR = 0.38  # a box counts as a digit where the rescorer gives it this chance
+ACCEPT_BAR = 0.34  # a box counts as a digit where the rescorer gives it this chance
 _SURE_BAR = 0.40  # for boxes that say how large digits are
 _TURN_BAR = 0.4  # a page is looked at turned only where the orienter is this sure
 _RUNNERS_UP = 2
@@ -38,7 +39,7 @@ class CropsRead:
     """What the classifier and the rescorer say about a page's N detections and the M numbers they make.
 
     `chances` float32 (N, 11) are the classifier's: the digits, then reject; `odds` float64 (N,) the
-    rescorer's; `doubts` float64 (M, 2) are those of `number_doubts`.
+    rescorer's; `doubts` float64 (M, 3) are those of `number_doubts`.
     """
 
     chances: npt.NDArray[np.float32]
@@ -159,7 +160,7 @@ def read_crops(
         for row, is_digit, of_digit in zip(chances, accepted.tolist(), sure, strict=True)
     )
     numbers = group_numbers(found.detections, readings, found.turned)
-    doubts = number_doubts(numbers, found, readings, odds)
+    doubts = number_doubts(numbers, found, readings, odds, crops)
     digits = [np.array([readings[member].confidence for member in number.members]) for number in numbers]
     sure = confidence.of_numbers(digits, doubts)
     numbers = tuple(replace(number, confidence=float(one)) for number, one in zip(numbers, sure, strict=True))

@@ -24,9 +24,9 @@ from pipeline.page import PageDetections
 from pipeline.settings import Settings
 from pipeline.turning import turn_back, turn_page
 
-_SURE_BAR = 0.6
+_SURE_BAR = 0.75
 # so much of what a page shows as it lies must be found on it turned: letters upside down look like digits,
-# so that upright there may be fewer (0.7 to 2.0 on registers), and printed figures do (0.4 to 0.5)
+# so that upright there may be fewer (0.7 to 2.4 on registers), and printed figures do (0.4 to 0.5)
 _SHARE_LEFT = 0.6
 
 

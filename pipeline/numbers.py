@@ -12,8 +12,7 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.confidence import sigmoid
-from pipeline.page import Box, Detection, Number, PageDetections, Reading
+from pipeline.page import Box, Detection, Number, Reading
 from pipeline.turning import turn_box
 
 Floats = NDArray[np.float64]
@@ -25,7 +24,6 @@ JUMP = 0.66  # wider, and another begins if the gaps beside it are much narrower
 JUMP_TIMES = 3.0
 MIN_OVERLAP = 0.45  # of the smaller one's height, for two digits to share a line
 MAX_RATIO = 2.4  # between the heights of two neighbours: old-style figures reach 2
-_INSIDE = 0.5  # of a detection's width that a digit of the number covers: it is no further digit of it
 LINE_APART = 0.5  # numbers further off their line's middle than this begin the next line
 _NEAR_TIE = 1e-9  # so that rounding decides nothing when a page is moved or scaled
 
@@ -46,7 +44,7 @@ def group_numbers(
         return ()
     # turned round the page's corner, whose place does not matter here
     upright = [turn_box(detections[i].box, turned, 0, 0) for i in accepted]
-    boxes = np.array([_xyxy(box) for box in upright], dtype=np.float64)  # (n, 4)
+    boxes = np.array([xyxy(box) for box in upright], dtype=np.float64)  # (n, 4)
     trust = np.array([(readings[i].confidence, detections[i].score) for i in accepted], dtype=np.float64)
     digits = np.array([readings[i].digit for i in accepted])
     # an order of our own, so that the order they came in does not show
@@ -56,42 +54,13 @@ def group_numbers(
     numbers = []
     for line, chain in _in_lines(boxes, chains):
         members = tuple(int(positions[i]) for i in chain)
-        around = np.array([_xyxy(detections[i].box) for i in members], dtype=np.float64)
+        around = np.array([xyxy(detections[i].box) for i in members], dtype=np.float64)
         numbers.append(_number(line, members, around, readings))
     return tuple(numbers)
 
 
-def number_doubts(
-    numbers: Sequence[Number], found: PageDetections, readings: Sequence[Reading], odds: Floats
-) -> Floats:
-    """Return what stands beside each number and may belong to it, (M, 2), each from 0 to 1.
-
-    The first is the chance that the likeliest detection that was not accepted is a digit, by the
-    rescorer's `odds` (N,).  The second is 1 where a digit of another number stands beside this one.
-    """
-    # turned round the page's corner, whose place does not matter here
-    boxes = np.array([_xyxy(turn_box(d.box, found.turned, 0, 0)) for d in found.detections]).reshape(-1, 4)
-    accepted = np.array([reading.digit is not None for reading in readings], bool)
-    chance = np.where(accepted, 0.0, sigmoid(odds))
-    doubts = np.zeros((len(numbers), 2))
-    for k, number in enumerate(numbers):
-        members = list(number.members)
-        x0, y0 = boxes[members, :2].min(axis=0)
-        x1, y1 = boxes[members, 2:].max(axis=0)
-        height = float((boxes[members, 3] - boxes[members, 1]).mean())
-        low = np.minimum(y1 - y0, boxes[:, 3] - boxes[:, 1])
-        beside = np.minimum(boxes[:, 3], y1) - np.maximum(boxes[:, 1], y0) > MIN_OVERLAP * low
-        beside &= np.maximum(boxes[:, 0] - x1, x0 - boxes[:, 2]) < MAX_GAP * height
-        beside[members] = False
-        for x in np.flatnonzero(beside & ~accepted):
-            shared = np.minimum(boxes[members, 2], boxes[x, 2]) - np.maximum(boxes[members, 0], boxes[x, 0])
-            narrow = np.minimum(boxes[members, 2] - boxes[members, 0], boxes[x, 2] - boxes[x, 0])
-            beside[x] = bool((shared < _INSIDE * narrow).all())
-        doubts[k] = chance[beside].max(initial=0.0), (beside & accepted).any()
-    return doubts
-
-
-def _xyxy(box: Box) -> tuple[float, float, float, float]:
+def xyxy(box: Box) -> tuple[float, float, float, float]:
+    """Return the corners of a box."""
     return box.x0, box.y0, box.x1, box.y1
 
 

@@ -2,15 +2,13 @@ import itertools
 import random
 from math import prod
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.confidence import logit
 from pipeline.drawn import DrawnPage, draw_page
-from pipeline.numbers import group_numbers, number_doubts
-from pipeline.page import Box, Detection, Number, PageDetections, Reading
+from pipeline.numbers import group_numbers
+from pipeline.page import Box, Detection, Number, Reading
 
 
 def row(text: str, x: float, y: float, *, gap: float = 4.0, width: float = 12.0, height: float = 20.0):
@@ -148,32 +146,6 @@ def test_every_accepted_digit_is_in_exactly_one_number(found):
     members = [i for number in grouped(found) for i in number.members]
     accepted = {i for i, (_, reading) in enumerate(found) if reading.digit is not None}
     assert sorted(members) == sorted(accepted)
-
-
-def test_what_stands_beside_a_number_makes_it_doubtful():
-    found = row("123 45", 0, 0)  # 45 stands further off than a gap inside a number
-    left, right = found[2][0].box.x1, found[3][0].box.x0
-    between = Box((left + right) / 2 - 4, 0, (left + right) / 2 + 4, 20)
-    weak = (Detection(between, 0.5), Reading(None, 0.4))
-    inside = (Detection(found[0][0].box, 0.9), Reading(None, 0.1))
-    numbers = grouped(found)
-    assert [number.text for number in numbers] == ["123", "45"]
-    for others, doubts in (([], [0, 0]), ([inside], [0, 0]), ([inside, weak], [0.3, 0.3])):
-        detections, readings = zip(*found, *others, strict=True)
-        odds = logit(np.array([0.9] * len(found) + [0.3] * len(others)))
-        said = number_doubts(numbers, PageDetections(detections, 1.0), readings, odds)
-        assert said[:, 0] == pytest.approx(doubts)
-        assert not said[:, 1].any()
-    near = row("12", 0, 0) + [
-        (Detection(Box(x, 0, x + 10, 20), 0.9), Reading(digit, 0.9)) for x, digit in ((36, 3), (48, 4))
-    ]
-    apart = [
-        Number("12", 0.8, Box(0, 0, 22, 20), 0, (0, 1)),
-        Number("34", 0.8, Box(36, 0, 58, 20), 0, (2, 3)),
-    ]
-    detections, readings = zip(*near, strict=True)
-    doubts = number_doubts(apart, PageDetections(detections, 1.0), readings, np.ones(4))
-    assert doubts[:, 1].tolist() == [1, 1]
 
 
 @given(found_digits())

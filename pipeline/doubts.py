@@ -1,0 +1,69 @@
+"""What stands beside a number and may belong to it: digits that were not accepted, other numbers, ink."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.confidence import sigmoid
+from pipeline.crops import CROP_SIZE_PX, VIEWS, Crops
+from pipeline.numbers import MAX_GAP, MIN_OVERLAP, xyxy
+from pipeline.page import Number, PageDetections, Reading
+from pipeline.turning import turn_box
+
+N_DOUBTS = 3
+_INSIDE = 0.5  # of a detection's width that a digit of the number covers: it is no further digit of it
+_BESIDE = 0.8  # ink is looked for so many heights beside a number: where its next digit would stand
+_INNER = 0.9  # of a digit's height: lines above and below reach into the rest
+
+Floats = npt.NDArray[np.float64]
+
+
+def number_doubts(
+    numbers: Sequence[Number], found: PageDetections, readings: Sequence[Reading], odds: Floats, crops: Crops
+) -> Floats:
+    """Return what stands beside each number and may belong to it, (M, 3), each from 0 to 1.
+
+    The first is the chance that the likeliest detection that was not accepted is a digit, by the
+    rescorer's `odds` (N,).  The second is 1 where a digit of another number stands beside this one.  The
+    third is how dark the ink beside it is, by the `crops` uint8 (N, 2, 40, 40) of the detections.
+    """
+    # turned round the page's corner, whose place does not matter here
+    boxes = np.array([xyxy(turn_box(d.box, found.turned, 0, 0)) for d in found.detections]).reshape(-1, 4)
+    accepted = np.array([reading.digit is not None for reading in readings], bool)
+    chance = np.where(accepted, 0.0, sigmoid(odds))
+    doubts = np.zeros((len(numbers), N_DOUBTS))
+    for k, number in enumerate(numbers):
+        members = list(number.members)
+        beside = _beside(boxes, members)
+        for x in np.flatnonzero(beside & ~accepted):
+            shared = np.minimum(boxes[members, 2], boxes[x, 2]) - np.maximum(boxes[members, 0], boxes[x, 0])
+            narrow = np.minimum(boxes[members, 2] - boxes[members, 0], boxes[x, 2] - boxes[x, 0])
+            beside[x] = bool((shared < _INSIDE * narrow).all())
+        first, last = members[0], members[-1]
+        ink = max(_ink_right(crops[first][:, :, ::-1], boxes[first]), _ink_right(crops[last], boxes[last]))
+        doubts[k] = chance[beside].max(initial=0.0), (beside & accepted).any(), ink
+    return doubts
+
+
+def _beside(boxes: Floats, members: list[int]) -> npt.NDArray[np.bool_]:
+    """Return which boxes (N, 4) stand on the line of a number within the gap of a digit, bool (N,)."""
+    x0, y0 = boxes[members, :2].min(axis=0)
+    x1, y1 = boxes[members, 2:].max(axis=0)
+    height = float((boxes[members, 3] - boxes[members, 1]).mean())
+    low = np.minimum(y1 - y0, boxes[:, 3] - boxes[:, 1])
+    beside = np.minimum(boxes[:, 3], y1) - np.maximum(boxes[:, 1], y0) > MIN_OVERLAP * low
+    beside &= np.maximum(boxes[:, 0] - x1, x0 - boxes[:, 2]) < MAX_GAP * height
+    beside[members] = False
+    return np.asarray(beside)
+
+
+def _ink_right(crop: Crops, box: Floats) -> float:
+    """Return how dark, 0 to 1, the darkest ink is on the right of a box, by its far view."""
+    width, height = box[2:] - box[:2]
+    scale = CROP_SIZE_PX / (max(width, height) * VIEWS[1])
+    middle, up = CROP_SIZE_PX / 2, _INNER * height * scale / 2
+    rows = slice(round(middle - up), round(middle + up) + 1)
+    start = int(np.ceil(middle + width * scale / 2))
+    columns = slice(start, start + max(1, int(_BESIDE * height * scale)))
+    return float(crop[1, rows, columns].max(initial=0)) / 255
