@@ -50,7 +50,7 @@ COMMANDS = {
     "labels": Command(
         "cli.labels:labels",
         "Make labelled digits from transcriptions.",
-        ("OUTPUT", "INK_ONLY", "DRAWN", "FROM_SET", "PASTE", "NUMBERS", "SEED", "JSON"),
+        ("OUTPUT", "INK_ONLY", "DRAWN", "FROM_SET", "PASTE", "NUMBERS", "REWRITE", "SEED", "JSON"),
     ),
     "train": Command(
         "cli.train:train",

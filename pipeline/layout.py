@@ -78,7 +78,7 @@ def fill_in(rng: np.random.Generator, sheet: Sheet, style: PageStyle) -> None:
         _header(rng, sheet, style, edges, margin)
     counter = int(rng.integers(1, 2000))
     n_figures = int(rng.integers(3, 6)) if rng.uniform() < 0.6 else 0
-    figures = _Figures.any(rng, style.face)
+    figures = _Figures.any(rng, style.face) if "figures" in style.columns else None
     which = 0
     for baseline in rows:
         if rng.uniform() < 0.04:  # another clerk goes on
@@ -98,7 +98,7 @@ def fill_in(rng: np.random.Generator, sheet: Sheet, style: PageStyle) -> None:
                     _write_date(rng, sheet, hand, cell)
             elif kind == "printed":
                 _print_cell(rng, sheet, cell)
-            elif kind == "figures":
+            elif kind == "figures" and figures:
                 if rng.uniform() < 0.95:
                     figures.print(rng, sheet, cell)
             elif rng.uniform() < style.fill:

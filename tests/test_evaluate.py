@@ -87,7 +87,7 @@ def train(network: nn.Module, losses: Iterator[Tensor], n_steps: int) -> None:
 
 @pytest.fixture(scope="module")
 def networks(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Options that name tiny networks, taught for seconds: they see most drawn digits and misread many."""
+    """Options that name tiny networks, taught for seconds: they see most drawn digits."""
     folder = tmp_path_factory.mktemp("networks")
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
@@ -95,7 +95,7 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     detector = DigitDetector(config := DetectorConfig(channels=(8, 16, 24, 32), head=16))
     batches = detector_batches([(pages, 1.0)], Windows(batch=3, size_px=224), rng)
     each = (detector_losses(detector, batch, torch.device("cpu")) for batch in batches)
-    train(detector, (losses["heat"] + losses["boxes"] for losses in each), 100)
+    train(detector, (losses["heat"] + losses["boxes"] for losses in each), 250)
     save_checkpoint(
         folder / "d.safetensors", detector.state_dict(), Metadata("digit-detector", asdict(config))
     )
@@ -320,7 +320,7 @@ def test_confidence_is_fitted_to_transcribed_pages(
     assert all(torch.equal(old[name], new[name]) for name in old)
     assert {name: len(weights) for name, weights in metadata.confidence.items()} == {
         "digit": 6,
-        "number": 6,
+        "number": 8,
     }
     said = evaluated(capsys, register, *[str(fitted) if word == before else word for word in networks])
     for kind in ("digits", "numbers"):
@@ -350,7 +350,7 @@ def test_a_rescorer_is_trained_on_pages_in_other_hands_and_read_with(
     _, metadata = load_checkpoint(learned, "digit-rescorer")
     assert metadata.data == ["register"]
     said = evaluated(capsys, register, *networks, "--rescorer", learned)
-    assert said["figures"]["f1"] > 0.1  # 0.3 to 0.5: the tiny networks differ from run to run
+    assert said["figures"]["f1"] > 0.5  # 0.87: the networks of this test see most digits
     assert said["figures"]["precision"] > 0.5
     assert run(["train", "rescorer", str(tmp_path / "register" / "first"), "-o", "no/where", *upright]) == 5
     (tmp_path / "empty").mkdir()
