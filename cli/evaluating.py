@@ -77,8 +77,15 @@ def _report(pages: Sequence[Measured]) -> Report:
     }
     sure = {"digits": digits_worth(evaluated), "numbers": numbers_worth(evaluated)}
     if len(evaluated) > 1:
-        of_digits, of_numbers = cross_fitted_worth([outcomes_of(page) for page in evaluated])
+        of_digits, of_numbers = cross_fitted_worth(
+            [outcomes_of(page.read, page.judged) for page in evaluated]
+        )
         sure |= {"digits, cross-fitted": of_digits, "numbers, cross-fitted": of_numbers}
+        strict_digits, strict_numbers = cross_fitted_worth([outcomes_of(p.read, p.score) for p in evaluated])
+        sure |= {
+            "digits, outside lines wrong": strict_digits,
+            "numbers, outside lines wrong": strict_numbers,
+        }
     seconds = {
         "detect_s": median(page.read.detect_s for page in evaluated) if evaluated else 0.0,
         "classify_s": median(page.read.classify_s for page in evaluated) if evaluated else 0.0,

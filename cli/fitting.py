@@ -57,7 +57,8 @@ def fit_on_pages(settings: Settings, folder: Path, output: Path) -> tuple[str, i
 
 def _read(chain: Chain, settings: Settings, items: Sequence[tuple[Path, Path]]) -> list[Outcomes]:
     def read(image: Path, grey: npt.NDArray[np.uint8], transcription: Path) -> Outcomes:
-        return outcomes_of(evaluate_page(chain, grey, read_lines(transcription)))
+        page = evaluate_page(chain, grey, read_lines(transcription))
+        return outcomes_of(page.read, page.judged)
 
     pages = [page for page in read_truths(items, settings, read) if page is not None]
     if len(pages) < 2:

@@ -87,16 +87,14 @@ def labels(
     # here and not at the top: --help must not wait for them
     from cli.transcribed import find_pages
     from pipeline.drawn_labels import drawn_label_set
-    from pipeline.errors import PagesFailedError, UsageError
+    from pipeline.errors import PagesFailedError
     from pipeline.hands import pooled, read_hands
     from pipeline.label_report import Report
     from pipeline.label_sets import each_page, write_label_set
     from pipeline.pasted import paste_pages
 
     settings = settings_of(ctx)
-    _check(paths, drawn, from_set, paste, output)
-    if rewrite and not paste:
-        raise UsageError("--rewrite: takes the hands that --paste names")
+    _check(paths, drawn, from_set, paste, rewrite, output)
     hands = pooled([read_hands(folder) for folder in paste]) if paste else None
     failed: list[Path] = []
     if drawn:
@@ -124,7 +122,12 @@ def labels(
 
 
 def _check(
-    paths: tuple[Path, ...], drawn: int | None, from_set: Path | None, paste: tuple[Path, ...], output: Path
+    paths: tuple[Path, ...],
+    drawn: int | None,
+    from_set: Path | None,
+    paste: tuple[Path, ...],
+    rewrite: float,
+    output: Path,
 ) -> None:
     """Raise UsageError for what can't be done together."""
     from pipeline.errors import UsageError
@@ -133,6 +136,8 @@ def _check(
         raise UsageError("archive labels: give either transcriptions, --drawn N or --from-set FOLDER")
     if from_set and not paste:
         raise UsageError("--from-set: takes a label set to paste into; say what with --paste FOLDER")
+    if rewrite and not paste:
+        raise UsageError("--rewrite: takes the hands that --paste names")
     if from_set and output.resolve() == from_set.resolve():
         raise UsageError(f"{output}: is the label set itself; name another folder for the pasted one")
 

@@ -12,7 +12,7 @@ from models.training_crops import TrainingCrops
 from models.whole import Chain
 from pipeline.confidence import REJECT
 from pipeline.page import Box, Number
-from pipeline.scoring import PageScore, right_numbers, score_page, true_classes
+from pipeline.scoring import PageScore, right_digits, right_numbers, score_page, true_classes
 from pipeline.transcriptions import BESIDE, Line
 
 
@@ -43,19 +43,23 @@ class DigitsRead:
 class EvaluatedPage:
     """A page that was read, and how it agrees with its transcription.
 
-    `classes` int64 (N,) say which digit stands at each of its digits (10: none), `numbers_right` bool (M,)
-    which of its numbers are right; both also where a line was drawn too close to hold a digit's centre.
+    `score` goes by the centres of boxes alone; `judged`, by which digits and numbers are right, also by those
+    just outside a line that was drawn too close.
     """
 
     read: DigitsRead
     score: PageScore
-    classes: npt.NDArray[np.int64]
-    numbers_right: npt.NDArray[np.bool_]
+    judged: PageScore
 
     @property
     def right(self) -> npt.NDArray[np.bool_]:
         """Whether each digit is right, bool (N,)."""
-        return np.asarray(self.classes == np.array(self.read.digits, np.int64))
+        return right_digits(self.judged, self.read.digits)
+
+    @property
+    def numbers_right(self) -> npt.NDArray[np.bool_]:
+        """Whether each number is right, bool (M,)."""
+        return right_numbers(self.judged, self.read.digits, self.read.numbers)
 
 
 def read_digits(chain: Chain, grey: npt.NDArray[np.uint8]) -> DigitsRead:
@@ -88,13 +92,8 @@ def read_digits(chain: Chain, grey: npt.NDArray[np.uint8]) -> DigitsRead:
 def evaluate_page(chain: Chain, grey: npt.NDArray[np.uint8], lines: Sequence[Line]) -> EvaluatedPage:
     """Return how a page, uint8 (H, W), is read, and what of it agrees with its lines."""
     read = read_digits(chain, grey)
-    judged = score_page(lines, read.boxes, read.digits, BESIDE)
-    return EvaluatedPage(
-        read,
-        score_page(lines, read.boxes, read.digits),
-        true_classes(judged, len(read.digits)),
-        right_numbers(judged, read.digits, read.numbers),
-    )
+    score, judged = (score_page(lines, read.boxes, read.digits, reach) for reach in (0.0, BESIDE))
+    return EvaluatedPage(read, score, judged)
 
 
 def class_confusions(
@@ -114,16 +113,15 @@ def class_confusions(
     return counts[0], counts[1]
 
 
-def outcomes_of(page: EvaluatedPage) -> Outcomes:
-    """Return what confidence is fitted to."""
-    read = page.read
+def outcomes_of(read: DigitsRead, score: PageScore) -> Outcomes:
+    """Return what confidence is fitted to, where `score` is the truth."""
     return Outcomes(
         chances=read.chances.astype(np.float64),
         scores=read.scores,
         odds=read.odds,
         digits=np.array(read.digits, np.int64),
-        classes=page.classes,
+        classes=true_classes(score, len(read.digits)),
         numbers=tuple(np.array(number.members, np.int64) for number in read.numbers),
         doubts=read.doubts,
-        numbers_right=page.numbers_right,
+        numbers_right=right_numbers(score, read.digits, read.numbers),
     )

@@ -110,7 +110,7 @@ def single_boxes(found: PageDetections, odds: Floats, among: npt.NDArray[np.bool
     Only those `among`, bool (N,), are looked at; the better ones by their `odds` (N,) stay.
     """
     positions = np.flatnonzero(among)
-    corners = [(d.box.x0, d.box.y0, d.box.x1, d.box.y1) for d in (found.detections[i] for i in positions)]
+    corners = [found.detections[i].box.corners for i in positions]
     boxes = torch.tensor(corners, dtype=torch.float64).reshape(-1, 4)
     centre, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2 * _CORE
     kept = nms(torch.cat([centre - half, centre + half], dim=1), torch.from_numpy(odds[positions]), 0.0)
@@ -123,7 +123,7 @@ def _upright(found: PageDetections) -> Floats:
     """Return the boxes of a page turned upright, (N, 4), xyxy."""
     # turned round the page's corner, whose place does not matter here
     boxes = [turn_box(d.box, found.turned, 0, 0) for d in found.detections]
-    return np.array([(box.x0, box.y0, box.x1, box.y1) for box in boxes], np.float64)
+    return np.array([box.corners for box in boxes], np.float64)
 
 
 def _beside(boxes: Floats, strength: Floats) -> Floats:

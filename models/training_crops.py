@@ -130,7 +130,7 @@ def _detected(page: LabelledPage, detector: DigitDetector) -> tuple[list[Box], l
 
 
 def _array(boxes: Sequence[Box]) -> npt.NDArray[np.float32]:
-    return np.array([(b.x0, b.y0, b.x1, b.y1) for b in boxes], np.float32).reshape(-1, 4)
+    return np.array([box.corners for box in boxes], np.float32).reshape(-1, 4)
 
 
 def _overlaps(box: Box, others: npt.NDArray[np.float32], share: float) -> bool:

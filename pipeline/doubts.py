@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from pipeline.confidence import sigmoid
 from pipeline.crops import CROP_SIZE_PX, VIEWS, Crops
-from pipeline.numbers import MAX_GAP, MIN_OVERLAP, xyxy
+from pipeline.numbers import MAX_GAP, MIN_OVERLAP
 from pipeline.page import Number, PageDetections, Reading
 from pipeline.turning import turn_box
 
@@ -29,7 +29,8 @@ def number_doubts(
     third is how dark the ink beside it is, by the `crops` uint8 (N, 2, 40, 40) of the detections.
     """
     # turned round the page's corner, whose place does not matter here
-    boxes = np.array([xyxy(turn_box(d.box, found.turned, 0, 0)) for d in found.detections]).reshape(-1, 4)
+    upright = [turn_box(detection.box, found.turned, 0, 0) for detection in found.detections]
+    boxes = np.array([box.corners for box in upright]).reshape(-1, 4)
     accepted = np.array([reading.digit is not None for reading in readings], bool)
     chance = np.where(accepted, 0.0, sigmoid(odds))
     doubts = np.zeros((len(numbers), N_DOUBTS))

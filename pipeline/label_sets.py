@@ -32,7 +32,7 @@ def write_label_set(folder: Path, pages: Iterable[LabelledPage]) -> Iterator[Lab
             for part, picture in (("", page.ink), (".known", page.known)):
                 if not cv2.imwrite(str(folder / f"{name}{part}.png"), picture):
                     raise OutputError(f"{folder / name}{part}.png: can't be written")
-            digits = [[d.digit, d.box.x0, d.box.y0, d.box.x1, d.box.y1] for d in page.digits]
+            digits = [[d.digit, *d.box.corners] for d in page.digits]
             row = {"name": name, **{key: getattr(page, key) for key in _KEPT}, "digits": digits}
             index.write(json.dumps(row) + "\n")
             yield page

@@ -81,7 +81,7 @@ class LabelledPage:
     @cached_property
     def boxes(self) -> npt.NDArray[np.float64]:
         """The boxes of the digits, float64 (N, 4), xyxy."""
-        rows = [(d.box.x0, d.box.y0, d.box.x1, d.box.y1) for d in self.digits]
+        rows = [digit.box.corners for digit in self.digits]
         return np.array(rows, np.float64).reshape(-1, 4)
 
     @cached_property

@@ -44,7 +44,7 @@ def group_numbers(
         return ()
     # turned round the page's corner, whose place does not matter here
     upright = [turn_box(detections[i].box, turned, 0, 0) for i in accepted]
-    boxes = np.array([xyxy(box) for box in upright], dtype=np.float64)  # (n, 4)
+    boxes = np.array([box.corners for box in upright], dtype=np.float64)  # (n, 4)
     trust = np.array([(readings[i].confidence, detections[i].score) for i in accepted], dtype=np.float64)
     digits = np.array([readings[i].digit for i in accepted])
     # an order of our own, so that the order they came in does not show
@@ -54,14 +54,9 @@ def group_numbers(
     numbers = []
     for line, chain in _in_lines(boxes, chains):
         members = tuple(int(positions[i]) for i in chain)
-        around = np.array([xyxy(detections[i].box) for i in members], dtype=np.float64)
+        around = np.array([detections[i].box.corners for i in members], dtype=np.float64)
         numbers.append(_number(line, members, around, readings))
     return tuple(numbers)
-
-
-def xyxy(box: Box) -> tuple[float, float, float, float]:
-    """Return the corners of a box."""
-    return box.x0, box.y0, box.x1, box.y1
 
 
 def _number(line: int, members: tuple[int, ...], boxes: Floats, readings: Sequence[Reading]) -> Number:

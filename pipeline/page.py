@@ -30,6 +30,11 @@ class Box:
         """The centre (x, y) in page pixels."""
         return (self.x0 + self.x1) / 2, (self.y0 + self.y1) / 2
 
+    @property
+    def corners(self) -> tuple[float, float, float, float]:
+        """The box as a row of an array: x0, y0, x1, y1."""
+        return self.x0, self.y0, self.x1, self.y1
+
     def scaled(self, factor: float) -> "Box":
         """Return the box on a page so many times as large."""
         return Box(self.x0 * factor, self.y0 * factor, self.x1 * factor, self.y1 * factor)

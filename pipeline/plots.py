@@ -63,6 +63,6 @@ def draw_reliability(file: Path, answers: Mapping[str, Reliability], title: str)
         label = f"{name}: calibration error {worth.ece:.3f}"
         axes.plot([b.confidence for b in worth.bins], [b.right for b in worth.bins], marker="o", label=label)
     axes.set(xlim=(0, 1.02), ylim=(0, 1.02))
-    axes.legend(loc="upper left")
+    axes.legend(loc="lower right")
     axes.grid(alpha=0.3)
     figure.savefig(file, dpi=110)

@@ -135,7 +135,7 @@ def score_page(
     """
     members: list[list[tuple[float, int]]] = [[] for _ in lines]
     outside = []
-    corners = np.array([(box.x0, box.y0, box.x1, box.y1) for box in boxes], np.float64).reshape(-1, 4)
+    corners = np.array([box.corners for box in boxes], np.float64).reshape(-1, 4)
     holds = held_boxes([line.polygon for line in lines], corners, reach)
     for position, (x, y) in enumerate(box.centre for box in boxes):
         holding = np.flatnonzero(holds[:, position])

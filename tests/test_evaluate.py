@@ -329,6 +329,8 @@ def test_confidence_is_fitted_to_transcribed_pages(
         right = sum(part["right"] * part["n"] for part in sure["bins"]) / sure["n"]
         assert mean == pytest.approx(right, abs=0.02)
     assert {"digits, cross-fitted", "numbers, cross-fitted"} <= set(said["confidence"])
+    strict, near = (said["confidence"][f"digits, {rule}"] for rule in ("outside lines wrong", "cross-fitted"))
+    assert strict["n"] == near["n"] and strict["right_of_kept"] <= near["right_of_kept"] + 0.05
 
 
 def test_confidence_needs_a_transcribed_page(
