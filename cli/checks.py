@@ -5,6 +5,7 @@ import platform
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Literal
@@ -19,6 +20,7 @@ from workers.agreed import n_cores
 from workers.app import create_app
 
 LIBRARIES = ("celery", "torch", "sqlalchemy", "pillow", "pypdfium2", "numpy")
+NETWORKS = ("orienter", "detector", "classifier", "rescorer")  # by their settings
 LEAST_MEMORY_BYTES = 2_000_000_000  # what an A3 page at 600 dpi needs
 LEAST_DISK_BYTES = 1_000_000_000
 
@@ -44,10 +46,8 @@ def every_check(settings: Settings) -> Iterator[Check]:
     yield _tried("files", lambda: _files(settings), "make the folder writable, or name another with --files")
     yield _tried("disk", lambda: _disk(settings), "")
     yield _tried("queue", _queue, "install again: pip install --force-reinstall celery kombu")
-    yield _tried("orienter", lambda: _weights("orienter", settings), "install again, or --orienter")
-    yield _tried("detector", lambda: _weights("detector", settings), "install again, or --detector")
-    yield _tried("classifier", lambda: _weights("classifier", settings), "install again, or --classifier")
-    yield _tried("rescorer", lambda: _weights("rescorer", settings), "install again, or --rescorer")
+    for kind in NETWORKS:
+        yield _tried(kind, partial(_weights, kind, settings), f"install again, or --{kind}")
 
 
 def _tried(name: str, check: Callable[[], Check], mend: str) -> Check:
@@ -165,15 +165,8 @@ def _queue() -> Check:
 
 
 def _weights(kind: str, settings: Settings) -> Check:
-    from models.reader import load_classifier, load_detector, load_orienter, load_rescorer
+    from models import reader
 
     file: Path = getattr(settings, kind)
-    if kind == "orienter":
-        sha256 = load_orienter(file, settings.device).sha256
-    elif kind == "detector":
-        sha256 = load_detector(file, settings.device).sha256
-    elif kind == "classifier":
-        sha256 = load_classifier(file, settings.device).sha256
-    else:
-        sha256 = load_rescorer(file, settings.device).sha256
+    sha256: str = getattr(reader, f"load_{kind}")(file, settings.device).sha256
     return Check(kind, "ok", f"{file.name}, {size(file.stat().st_size)}, sha256 {sha256[:16]}…, loads")

@@ -1,7 +1,8 @@
 """The networks of this process: each loads once, when the first page needs it, under a lock."""
 
 import threading
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from pipeline.errors import SourceError
 from pipeline.settings import Settings
@@ -10,64 +11,71 @@ if TYPE_CHECKING:
     from models.reader import Classifier, Detector, Orienter, Rescorer
 
 
+class _Named(Protocol):
+    @property
+    def sha256(self) -> str: ...
+
+
+Loaded = TypeVar("Loaded", bound=_Named)
+
+
 class Networks:
     """Loads the networks that the settings name, and gives them to pages of their own run only."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._lock = threading.Lock()
-        self._orienter: Orienter | None = None
-        self._detector: Detector | None = None
-        self._classifier: Classifier | None = None
-        self._rescorer: Rescorer | None = None
+        lock = threading.Lock()
+        self.orienter = OneNetwork("orienter", lambda: _load_orienter(settings), lock)
+        self.detector = OneNetwork("detector", lambda: _load_detector(settings), lock)
+        self.classifier = OneNetwork("classifier", lambda: _load_classifier(settings), lock)
+        self.rescorer = OneNetwork("rescorer", lambda: _load_rescorer(settings), lock)
 
-    def orienter(self, sha256: str | None = None) -> "Orienter":
-        """Return the orienter; as `detector`."""
-        with self._lock:
-            if self._orienter is None:
-                from models.reader import load_orienter
 
-                self._orienter = load_orienter(self._settings.orienter, self._settings.device)
-            _must_match("orienter", self._orienter.sha256, sha256)
-            return self._orienter
+class OneNetwork(Generic[Loaded]):
+    """One network, which loads when it is first called for."""
 
-    def detector(self, sha256: str | None = None) -> "Detector":
-        """Return the detector, which must have the hash that the page's run names.
+    def __init__(self, kind: str, load: Callable[[], Loaded], lock: threading.Lock) -> None:
+        self._kind, self._load, self._lock = kind, load, lock
+        self._loaded: Loaded | None = None
+
+    def __call__(self, sha256: str | None = None) -> Loaded:
+        """Return the network, which must have the hash that the page's run names, if it names one.
 
         Raises MissingError where the weights can't be loaded, SourceError where they are others.
         """
         with self._lock:
-            if self._detector is None:
-                from models.reader import load_detector  # torch takes seconds to import
-
-                self._detector = load_detector(self._settings.detector, self._settings.device)
-            _must_match("detector", self._detector.sha256, sha256)
-            return self._detector
-
-    def classifier(self, sha256: str | None = None) -> "Classifier":
-        """Return the classifier; as `detector`."""
-        with self._lock:
-            if self._classifier is None:
-                from models.reader import load_classifier
-
-                self._classifier = load_classifier(self._settings.classifier, self._settings.device)
-            _must_match("classifier", self._classifier.sha256, sha256)
-            return self._classifier
-
-    def rescorer(self, sha256: str | None = None) -> "Rescorer":
-        """Return the rescorer; as `detector`."""
-        with self._lock:
-            if self._rescorer is None:
-                from models.reader import load_rescorer
-
-                self._rescorer = load_rescorer(self._settings.rescorer, self._settings.device)
-            _must_match("rescorer", self._rescorer.sha256, sha256)
-            return self._rescorer
+            if self._loaded is None:
+                self._loaded = self._load()
+        have = self._loaded.sha256
+        if sha256 is not None and sha256 != have:
+            raise SourceError(
+                f"the page was registered for the {self._kind} {sha256[:12]}, and the weights here are"
+                f" {have[:12]}: give the old weights, or `archive ingest --again` to read it with these"
+            )
+        return self._loaded
 
 
-def _must_match(kind: str, have: str, wanted: str | None) -> None:
-    if wanted is not None and wanted != have:
-        raise SourceError(
-            f"the page was registered for the {kind} {wanted[:12]}, and the weights here are {have[:12]}:"
-            " give the old weights, or `archive ingest --again` to read it with these"
-        )
+# torch takes seconds to import: only when a network is called for
+
+
+def _load_orienter(settings: Settings) -> "Orienter":
+    from models.reader import load_orienter
+
+    return load_orienter(settings.orienter, settings.device)
+
+
+def _load_detector(settings: Settings) -> "Detector":
+    from models.reader import load_detector
+
+    return load_detector(settings.detector, settings.device)
+
+
+def _load_classifier(settings: Settings) -> "Classifier":
+    from models.reader import load_classifier
+
+    return load_classifier(settings.classifier, settings.device)
+
+
+def _load_rescorer(settings: Settings) -> "Rescorer":
+    from models.reader import load_rescorer
+
+    return load_rescorer(settings.rescorer, settings.device)
