@@ -23,7 +23,7 @@ MAX_GAP = 0.9  # wider, and another number begins
 JUMP = 0.66  # wider, and another begins if the gaps beside it are much narrower
 JUMP_TIMES = 3.0
 MIN_OVERLAP = 0.45  # of the smaller one's height, for two digits to share a line
-MAX_RATIO = 2.4  # between the heights of two neighbours: old-style figures reach 2
+MAX_RATIO = 3.5  # between the heights of two neighbours: some write noughts a third as high as the rest
 LINE_APART = 0.5  # numbers further off their line's middle than this begin the next line
 _NEAR_TIE = 1e-9  # so that rounding decides nothing when a page is moved or scaled
 

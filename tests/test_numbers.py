@@ -56,6 +56,12 @@ def test_nothing_gives_nothing():
     assert group_numbers([], []) == ()
 
 
+def test_a_small_nought_belongs_to_the_tall_digits_before_it():
+    tall = row("25", 0, 0, height=22)
+    small = row("0", 32, 12, width=6, height=7)
+    assert texts(tall + small) == ["250"]
+
+
 def test_rejected_readings_give_nothing():
     found = row("12", 0, 0)
     rejected = [(detection, Reading(None, 0.9)) for detection, _ in found]
