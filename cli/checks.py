@@ -20,7 +20,7 @@ from workers.agreed import n_cores
 from workers.app import create_app
 
 LIBRARIES = ("celery", "torch", "sqlalchemy", "pillow", "pypdfium2", "numpy")
-NETWORKS = ("orienter", "detector", "classifier", "rescorer")  # by their settings
+NETWORKS = ("orienter", "detector", "classifier", "rescorer", "judge")  # by their settings
 LEAST_MEMORY_BYTES = 2_000_000_000  # what an A3 page at 600 dpi needs
 LEAST_DISK_BYTES = 1_000_000_000
 

@@ -44,6 +44,7 @@ def fit_on_pages(settings: Settings, folder: Path, output: Path) -> tuple[str, i
             "confidence fitted on": folder.resolve().name,
             "with detector": chain.detector.sha256,
             "with rescorer": chain.rescorer.sha256,
+            "with judge": chain.judge.sha256,
         },
     )
     save_checkpoint(output, weights, metadata)

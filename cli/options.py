@@ -31,7 +31,7 @@ def common_options(command: Decorated) -> Decorated:
 
 def reading_options(command: Decorated) -> Decorated:
     """Add the settings that say how pages are read."""
-    networks = (_device, _orienter, _detector, _classifier, _rescorer)
+    networks = (_device, _orienter, _detector, _classifier, _rescorer, _judge)
     for add in reversed((_max_pixels, _dpi, _threads, *networks, _deadline, _deaths)):
         command = add(command)
     return command
@@ -39,7 +39,7 @@ def reading_options(command: Decorated) -> Decorated:
 
 def network_options(command: Decorated) -> Decorated:
     """Add the settings of a command that reads pages itself, one after the other."""
-    for add in reversed((_max_pixels, _dpi, _device, _orienter, _detector, _classifier, _rescorer)):
+    for add in reversed((_max_pixels, _dpi, _device, _orienter, _detector, _classifier, _rescorer, _judge)):
         command = add(command)
     return command
 
@@ -47,6 +47,13 @@ def network_options(command: Decorated) -> Decorated:
 def labelling_options(command: Decorated) -> Decorated:
     """Add the settings of reading that matter where transcriptions are labelled: these pages lie upright."""
     for add in reversed((_max_pixels, _device, _detector, _classifier)):
+        command = add(command)
+    return command
+
+
+def judging_options(command: Decorated) -> Decorated:
+    """Add the settings of reading that matter where numbers of upright pages are judged."""
+    for add in reversed((_max_pixels, _device, _detector, _classifier, _rescorer)):
         command = add(command)
     return command
 
@@ -160,6 +167,7 @@ _classifier = _setting("--classifier", "classifier", "FILE", FILE, "Other weight
 _rescorer = _setting(
     "--rescorer", "rescorer", "FILE", FILE, "Other weights to tell digits by their neighbours."
 )
+_judge = _setting("--judge", "judge", "FILE", FILE, "Other weights to judge whole numbers with.")
 _deadline = _setting(
     "--page-deadline",
     "page_deadline_s",

@@ -31,6 +31,7 @@ class Weights:
     detector_sha256: str
     classifier_sha256: str
     rescorer_sha256: str
+    judge_sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +134,7 @@ class _Watch:
 
 def find_weights(settings: Settings) -> Weights:
     """Return the weights that the settings name; MissingError if they are not there."""
-    files = settings.orienter, settings.detector, settings.classifier, settings.rescorer
+    files = settings.orienter, settings.detector, settings.classifier, settings.rescorer, settings.judge
     return Weights(*map(_sha256, files))
 
 
@@ -153,6 +154,7 @@ def _run(db: Engine, settings: Settings, weights: Weights, *, again: bool) -> in
     changing = {
         "orienter": weights.orienter_sha256,
         "rescorer": weights.rescorer_sha256,
+        "judge": weights.judge_sha256,
         "render_dpi": settings.render_dpi,
     }
     with writing(db) as conn:

@@ -6,8 +6,9 @@ from typing import Any, TypeVar
 
 import click
 
-from cli.options import common_options, labelling_options, network_options, settings_of
+from cli.options import common_options, judging_options, labelling_options, network_options, settings_of
 from cli.terminal import counted, say
+from pipeline.errors import PagesFailedError
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -35,6 +36,37 @@ def _training_options(command: Decorated) -> Decorated:
     ):
         command = add(command)
     return command
+
+
+def _in_other_hands(minutes: float) -> Callable[[Decorated], Decorated]:
+    """Return what adds the options of a training on pages that are read in other hands."""
+
+    def add_options(command: Decorated) -> Decorated:
+        for add in (
+            click.option(
+                "-o", "--output", type=_FILE, required=True, metavar="FILE", help="The checkpoint to write."
+            ),
+            click.option(
+                "--minutes",
+                type=click.FloatRange(0, min_open=True),
+                default=minutes,
+                show_default=True,
+                help="How long to train once the pages are read.",
+            ),
+            click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same hands."),
+            click.option(
+                "--hands",
+                type=click.IntRange(1),
+                default=2,
+                show_default=True,
+                help="Readings of each page.",
+            ),
+            click.argument("pages", type=_FOLDER),
+        ):
+            command = add(command)
+        return command
+
+    return add_options
 
 
 @click.group()
@@ -158,17 +190,7 @@ def classifier(
 
 
 @train.command()
-@click.argument("pages", type=_FOLDER)
-@click.option("--hands", type=click.IntRange(1), default=2, show_default=True, help="How often to read each.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same hands.")
-@click.option(
-    "--minutes",
-    type=click.FloatRange(0, min_open=True),
-    default=0.1,
-    show_default=True,
-    help="How long to train once the pages are read.",
-)
-@click.option("-o", "--output", type=_FILE, required=True, metavar="FILE", help="The checkpoint to write.")
+@_in_other_hands(minutes=0.1)
 @labelling_options
 @common_options
 @click.pass_context
@@ -184,13 +206,30 @@ def rescorer(ctx: click.Context, pages: Path, hands: int, seed: int, minutes: fl
       archive train rescorer registers/train -o rescorer.safetensors
       archive train rescorer mine --detector d.safetensors --classifier c.safetensors -o r.safetensors
     """
-    from cli.rescoring import train_on_pages
-    from pipeline.errors import PagesFailedError
+    from cli.other_hands import train_rescorer
 
-    n_failed = train_on_pages(settings_of(ctx), pages, output, hands=hands, seed=seed, minutes=minutes)
-    if n_failed:
-        say(f"{counted(n_failed, 'page')} left out")
-        ctx.exit(PagesFailedError.exit_code)
+    _end(ctx, train_rescorer(settings_of(ctx), pages, output, hands=hands, seed=seed, minutes=minutes))
+
+
+@train.command()
+@_in_other_hands(minutes=15.0)
+@judging_options
+@common_options
+@click.pass_context
+def judge(ctx: click.Context, pages: Path, hands: int, seed: int, minutes: float, output: Path) -> None:
+    """Train the network that judges whole numbers.
+
+    PAGES is as for `archive train rescorer`, and they are read in the same way: the judge learns which
+    numbers the other networks read whole.
+
+    \b
+    Examples:
+      archive train judge registers/train --hands 4 -o judge.safetensors
+      archive train judge mine --rescorer r.safetensors -o judge.safetensors
+    """
+    from cli.other_hands import train_judge
+
+    _end(ctx, train_judge(settings_of(ctx), pages, output, hands=hands, seed=seed, minutes=minutes))
 
 
 @train.command()
@@ -212,10 +251,14 @@ def confidence(ctx: click.Context, pages: Path, output: Path) -> None:
       archive train confidence mine --detector d.safetensors --classifier c.safetensors -o c2.safetensors
     """
     from cli.fitting import fit_on_pages
-    from pipeline.errors import PagesFailedError
 
     said, n_failed = fit_on_pages(settings_of(ctx), pages, output)
     click.echo(said)
+    _end(ctx, n_failed)
+
+
+def _end(ctx: click.Context, n_failed: int) -> None:
+    """End with exit code 4 where pages could not be read."""
     if n_failed:
         say(f"{counted(n_failed, 'page')} left out")
         ctx.exit(PagesFailedError.exit_code)

@@ -19,7 +19,8 @@ class Outcomes:
 
     `chances` float64 (N, 11) are the classifier's, `scores` (N,) the detector's; `digits` int64 (N,) were
     read, `classes` int64 (N,) stand there (10: none).  `numbers` are M arrays of positions among the
-    digits, `doubts` float64 (M, 3) of them as `number_doubts` gives them, `numbers_right` bool (M,).
+    digits, `doubts` float64 (M, 3) of them as `number_doubts` gives them, `judged` (M,) the judge's log-odds,
+    `numbers_right` bool (M,).
     """
 
     chances: npt.NDArray[np.float64]
@@ -29,6 +30,7 @@ class Outcomes:
     classes: npt.NDArray[np.int64]
     numbers: tuple[npt.NDArray[np.int64], ...]
     doubts: npt.NDArray[np.float64]
+    judged: npt.NDArray[np.float64]
     numbers_right: npt.NDArray[np.bool_]
 
     @property
@@ -42,7 +44,7 @@ def fit_confidence(pages: Sequence[Outcomes]) -> Confidence:
     features = [digit_features(page.chances, page.scores, page.odds) for page in pages]
     digit = fit_logistic(np.concatenate(features), np.concatenate([page.right for page in pages]))
     so_far = Confidence(digit=digit)
-    numbers = [number_features(_of_members(so_far, page), page.doubts) for page in pages]
+    numbers = [number_features(_of_members(so_far, page), page.doubts, page.judged) for page in pages]
     right = np.concatenate([page.numbers_right for page in pages])
     return Confidence(digit=digit, number=fit_logistic(np.concatenate(numbers), right))
 
@@ -55,7 +57,7 @@ def cross_fitted(
     for k, page in enumerate(pages):
         confidence = fit_confidence([*pages[:k], *pages[k + 1 :]])
         digits.append(confidence.of_digits(page.chances, page.scores, page.odds))
-        numbers.append(confidence.of_numbers(_of_members(confidence, page), page.doubts))
+        numbers.append(confidence.of_numbers(_of_members(confidence, page), page.doubts, page.judged))
     return digits, numbers
 
 

@@ -15,10 +15,12 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from models.judge import N_CLUES
 from models.rescorer import N_FEATURES
 from models.scale import DIGIT_PX, ORIENT_DIGIT_PX
 from pipeline.crops import CROP_SIZE_PX, CROP_ZOOM, VIEWS
 from pipeline.errors import MissingError, OutputError
+from pipeline.strips import STRIP_DIGIT_PX, STRIP_PX
 
 FORMAT_VERSION = 1
 # what the networks of this version are shown: weights that learned from other pictures read wrongly
@@ -26,6 +28,7 @@ SHOWN: dict[str, dict[str, Any]] = {
     "page-orienter": {"digit_px": ORIENT_DIGIT_PX},
     "digit-detector": {"digit_px": DIGIT_PX},
     "digit-rescorer": {"n_features": N_FEATURES},
+    "number-judge": {"n_clues": N_CLUES, "strip_px": list(STRIP_PX), "strip_digit_px": STRIP_DIGIT_PX},
     "digit-classifier": {"digit_px": DIGIT_PX * CROP_ZOOM, "crop_px": CROP_SIZE_PX, "views": list(VIEWS)},
 }
 
@@ -34,7 +37,7 @@ SHOWN: dict[str, dict[str, Any]] = {
 class Metadata:
     """What a checkpoint says about itself beside its weights."""
 
-    kind: str  # "page-orienter", "digit-detector", "digit-classifier" or "digit-rescorer"
+    kind: str  # a key of `SHOWN`
     config: dict[str, Any]
     confidence: dict[str, list[float]] = field(default_factory=dict)  # of a classifier, with its detector
     metrics: dict[str, Any] = field(default_factory=dict)

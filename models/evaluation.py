@@ -1,7 +1,7 @@
 """Reading pages whose truth is known: what was read, how long it took, and what of it is right."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,7 @@ from models.reader import Classifier
 from models.training_crops import TrainingCrops
 from models.whole import Chain
 from pipeline.confidence import REJECT
+from pipeline.numbers import among
 from pipeline.page import Box, Number
 from pipeline.scoring import PageScore, right_digits, right_numbers, score_page, true_classes
 from pipeline.transcriptions import BESIDE, Line
@@ -21,7 +22,8 @@ class DigitsRead:
     """The N accepted digits of a page, which was `width` × `height` pixels large.
 
     `scores` and `confidence` are float64 (N,), `chances` float32 (N, 11): the digits, then reject.  The
-    members of `numbers` count among these digits; `doubts` float64 (M, 3) are what may belong to them too.
+    members of `numbers` count among these digits; `doubts` float64 (M, 3) are what may belong to them too,
+    `judged` float64 (M,) the judge's log-odds.
     """
 
     width: int
@@ -35,6 +37,7 @@ class DigitsRead:
     odds: npt.NDArray[np.float64]
     numbers: tuple[Number, ...]
     doubts: npt.NDArray[np.float64]
+    judged: npt.NDArray[np.float64]
     detect_s: float
     classify_s: float
 
@@ -67,7 +70,6 @@ def read_digits(chain: Chain, grey: npt.NDArray[np.uint8]) -> DigitsRead:
     page = chain.read(grey)
     found, read = page.found, page.read
     accepted = [i for i, reading in enumerate(read.readings) if reading.digit is not None]
-    place = {position: k for k, position in enumerate(accepted)}
     detections = [found.detections[i] for i in accepted]
     return DigitsRead(
         width=grey.shape[1],
@@ -79,11 +81,9 @@ def read_digits(chain: Chain, grey: npt.NDArray[np.uint8]) -> DigitsRead:
         confidence=np.array([read.readings[i].confidence for i in accepted], np.float64),
         chances=read.chances[accepted],
         odds=read.odds[accepted],
-        numbers=tuple(
-            replace(number, members=tuple(place[member] for member in number.members))
-            for number in read.numbers
-        ),
+        numbers=among(read.numbers, accepted),
         doubts=read.doubts,
+        judged=read.judged,
         detect_s=page.detect_s,
         classify_s=page.classify_s,
     )
@@ -123,5 +123,6 @@ def outcomes_of(read: DigitsRead, score: PageScore) -> Outcomes:
         classes=true_classes(score, len(read.digits)),
         numbers=tuple(np.array(number.members, np.int64) for number in read.numbers),
         doubts=read.doubts,
+        judged=read.judged,
         numbers_right=right_numbers(score, read.digits, read.numbers),
     )

@@ -14,6 +14,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from models.checkpoint import Metadata, file_sha256, load_checkpoint, load_weights
 from models.classifier import ClassifierConfig, DigitClassifier, predict
 from models.detector import DetectorConfig, DigitDetector
+from models.judge import JudgeConfig, NumberJudge, number_clues
 from models.orienter import OrienterConfig, PageOrienter, orienting_windows
 from models.rescorer import DigitRescorer, RescorerConfig, box_features, single_boxes
 from models.scale import Look, look_at, settle_scale
@@ -24,12 +25,14 @@ from pipeline.errors import MissingError
 from pipeline.ink import ink_map
 from pipeline.numbers import group_numbers
 from pipeline.page import Box, Detection, Number, PageDetections, Reading
+from pipeline.strips import Strips, number_strips
 
 SCORE_BAR = 0.20  # hardly a weaker box is a digit
 ACCEPT_BAR = 0.34  # a box counts as a digit where the rescorer gives it this chance
 _SURE_BAR = 0.40  # for boxes that say how large digits are
 _TURN_BAR = 0.4  # a page is looked at turned only where the orienter is this sure
 _RUNNERS_UP = 2
+_STRIPS = 256  # numbers judged at a time, so that memory is bounded
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -39,7 +42,7 @@ class CropsRead:
     """What the classifier and the rescorer say about a page's N detections and the M numbers they make.
 
     `chances` float32 (N, 11) are the classifier's: the digits, then reject; `odds` float64 (N,) the
-    rescorer's; `doubts` float64 (M, 3) are those of `number_doubts`.
+    rescorer's; `doubts` float64 (M, 3) are those of `number_doubts`, `judged` (M,) the judge's log-odds.
     """
 
     chances: npt.NDArray[np.float32]
@@ -47,6 +50,7 @@ class CropsRead:
     readings: tuple[Reading, ...]
     numbers: tuple[Number, ...]
     doubts: npt.NDArray[np.float64]
+    judged: npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,12 +147,40 @@ class Rescorer:
             return np.asarray(self.network(features).cpu().numpy(), np.float64)
 
 
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """The loaded judge; `sha256` names its checkpoint."""
+
+    network: NumberJudge
+    device: torch.device
+    sha256: str
+
+    def odds(self, strips: Strips, clues: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        """Return the log-odds that each number is right, (M,).
+
+        `strips` uint8 (M, 3, 28, 112) and `clues` float32 (M, 23) are what it sees of them.
+        """
+        odds = [np.zeros(0, np.float64)]
+        with torch.inference_mode():
+            for start in range(0, len(strips), _STRIPS):
+                seen = torch.from_numpy(strips[start : start + _STRIPS]).to(self.device).float() / 255
+                said = torch.from_numpy(clues[start : start + _STRIPS]).to(self.device)
+                judged = self.network(seen.contiguous(memory_format=torch.channels_last), said)
+                odds.append(judged.cpu().numpy().astype(np.float64))
+        return np.concatenate(odds)
+
+
 def read_crops(
-    found: PageDetections, crops: npt.NDArray[np.uint8], classifier: Classifier, rescorer: Rescorer
+    found: PageDetections,
+    crops: npt.NDArray[np.uint8],
+    classifier: Classifier,
+    rescorer: Rescorer,
+    judge: Judge | None = None,
 ) -> CropsRead:
     """Return what stands on a page, by the crops of its detections, uint8 (N, 2, 40, 40).
 
-    Of two detections round one digit only the better one counts.
+    Of two detections round one digit only the better one counts.  Without a judge, as while one is
+    trained, all numbers are judged alike.
     """
     chances = classifier.chances(crops)
     odds = rescorer.odds(chances, found)
@@ -162,9 +194,13 @@ def read_crops(
     numbers = group_numbers(found.detections, readings, found.turned)
     doubts = number_doubts(numbers, found, readings, odds, crops)
     digits = [np.array([readings[member].confidence for member in number.members]) for number in numbers]
-    sure = confidence.of_numbers(digits, doubts)
+    judged = np.zeros(len(numbers), np.float64)
+    if judge is not None:
+        strips = number_strips(numbers, found, odds, crops)
+        judged = judge.odds(strips, number_clues(numbers, found, chances, odds, doubts))
+    sure = confidence.of_numbers(digits, doubts, judged)
     numbers = tuple(replace(number, confidence=float(one)) for number, one in zip(numbers, sure, strict=True))
-    return CropsRead(chances, odds, readings, numbers, doubts)
+    return CropsRead(chances, odds, readings, numbers, doubts, judged)
 
 
 def load_detector(file: Path, device: str = "auto") -> Detector:
@@ -207,6 +243,14 @@ def load_rescorer(file: Path, device: str = "auto") -> Rescorer:
         "digit-rescorer", lambda config: DigitRescorer(RescorerConfig(**config)), file, device
     )
     return Rescorer(network, place, file_sha256(file))
+
+
+def load_judge(file: Path, device: str = "auto") -> Judge:
+    """Return the judge of a checkpoint; MissingError if it or the device is not there."""
+    network, _, place = _loaded(
+        "number-judge", lambda config: NumberJudge(JudgeConfig(**config)), file, device
+    )
+    return Judge(network, place, file_sha256(file))
 
 
 def pick_device(name: str) -> torch.device:

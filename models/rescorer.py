@@ -15,7 +15,7 @@ from torchvision.ops import nms
 
 from pipeline.confidence import REJECT, logit
 from pipeline.page import PageDetections
-from pipeline.turning import turn_box
+from pipeline.turning import upright_corners
 
 N_FEATURES = 40  # of a box: see `box_features`
 _STRONG, _WEAK = 0.45, 0.3  # score times chance of the best digit: of what is counted beside a box
@@ -74,7 +74,7 @@ def box_features(chances: npt.NDArray[np.float32], found: PageDetections) -> npt
     """
     if not found.detections:
         return np.zeros((0, N_FEATURES), np.float32)
-    boxes, strength = _upright(found), strengths(chances, found)
+    boxes, strength = upright_corners(found), strengths(chances, found)
     # in an order of their own: what a box sees must not depend on the order that they came in
     order = np.lexsort((strength, boxes[:, 0], boxes[:, 1], boxes[:, 1] + boxes[:, 3]))
     beside = np.zeros((len(boxes), 23), np.float64)
@@ -117,13 +117,6 @@ def single_boxes(found: PageDetections, odds: Floats, among: npt.NDArray[np.bool
     stays = np.zeros(len(odds), bool)
     stays[positions[kept.numpy()]] = True
     return stays
-
-
-def _upright(found: PageDetections) -> Floats:
-    """Return the boxes of a page turned upright, (N, 4), xyxy."""
-    # turned round the page's corner, whose place does not matter here
-    boxes = [turn_box(d.box, found.turned, 0, 0) for d in found.detections]
-    return np.array([box.corners for box in boxes], np.float64)
 
 
 def _beside(boxes: Floats, strength: Floats) -> Floats:

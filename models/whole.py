@@ -10,10 +10,12 @@ from models.reader import (
     Classifier,
     CropsRead,
     Detector,
+    Judge,
     Orienter,
     Rescorer,
     load_classifier,
     load_detector,
+    load_judge,
     load_orienter,
     load_rescorer,
     read_crops,
@@ -48,6 +50,7 @@ class Chain:
     detector: Detector
     classifier: Classifier
     rescorer: Rescorer
+    judge: Judge
 
     def read(self, grey: npt.NDArray[np.uint8]) -> PageRead:
         """Return what stands on a page, uint8 (H, W)."""
@@ -55,7 +58,7 @@ class Chain:
         found = find_digits(grey, self.orienter, self.detector)
         crops = cut_crops(grey, found)
         detected = time.perf_counter()
-        read = read_crops(found, crops, self.classifier, self.rescorer)
+        read = read_crops(found, crops, self.classifier, self.rescorer, self.judge)
         return PageRead(found, read, detected - began, time.perf_counter() - detected)
 
 
@@ -66,6 +69,7 @@ def load_chain(settings: Settings, *, with_confidence: bool = True) -> Chain:
         load_detector(settings.detector, settings.device),
         load_classifier(settings.classifier, settings.device, with_confidence=with_confidence),
         load_rescorer(settings.rescorer, settings.device),
+        load_judge(settings.judge, settings.device),
     )
 
 

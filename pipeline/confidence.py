@@ -17,7 +17,7 @@ _EDGE = 1e-4  # nobody is surer than this
 _FAINT = 0.02  # of what stands beside a number: less says nothing
 _RIDGE = 0.05  # keeps weights small where there is little to learn from
 _ROUNDS = 50
-_N_DIGIT, _N_NUMBER = 6, 8  # weights of the regressions, their constants included
+_N_DIGIT, _N_NUMBER = 6, 9  # weights of the regressions, their constants included
 
 Floats = npt.NDArray[np.float64]
 
@@ -48,14 +48,14 @@ class Confidence:
             return np.asarray(chances[:, :REJECT].max(axis=1, initial=0.0), np.float64)
         return apply_logistic(self.digit, digit_features(chances, scores, odds))
 
-    def of_numbers(self, numbers: Sequence[Floats], doubts: Floats) -> Floats:
+    def of_numbers(self, numbers: Sequence[Floats], doubts: Floats, judged: Floats) -> Floats:
         """Return the confidence in each of M numbers, (M,), from those of its digits.
 
-        `doubts` (M, 3) are what `number_doubts` says of them.
+        `doubts` (M, 3) are what `number_doubts` says of them, `judged` (M,) the judge's log-odds.
         """
         if not self.number:
             return np.array([float(np.prod(digits)) for digits in numbers])
-        return apply_logistic(self.number, number_features(numbers, doubts))
+        return apply_logistic(self.number, number_features(numbers, doubts, judged))
 
 
 def digit_features(chances: Floats, scores: Floats, odds: Floats) -> Floats:
@@ -73,14 +73,14 @@ def digit_features(chances: Floats, scores: Floats, odds: Floats) -> Floats:
     )
 
 
-def number_features(numbers: Sequence[Floats], doubts: Floats) -> Floats:
-    """Return what a number's confidence depends on, (M, 7)."""
+def number_features(numbers: Sequence[Floats], doubts: Floats, judged: Floats) -> Floats:
+    """Return what a number's confidence depends on, (M, 8)."""
     rows = [
         (logit(np.prod(digits)), logit(np.min(digits)), np.log(len(digits)), len(digits) == 1)
         for digits in numbers
     ]
     of_digits = np.array(rows, np.float64).reshape(-1, 4)
-    return np.column_stack([of_digits, np.log(np.maximum(doubts[:, 0], _FAINT)), doubts[:, 1:]])
+    return np.column_stack([of_digits, np.log(np.maximum(doubts[:, 0], _FAINT)), doubts[:, 1:], judged])
 
 
 def fit_logistic(features: Floats, right: npt.NDArray[np.bool_]) -> tuple[float, ...]:

@@ -9,7 +9,7 @@ from pipeline.confidence import sigmoid
 from pipeline.crops import CROP_SIZE_PX, VIEWS, Crops
 from pipeline.numbers import MAX_GAP, MIN_OVERLAP
 from pipeline.page import Number, PageDetections, Reading
-from pipeline.turning import turn_box
+from pipeline.turning import upright_corners
 
 N_DOUBTS = 3
 _INSIDE = 0.5  # of a detection's width that a digit of the number covers: it is no further digit of it
@@ -28,9 +28,7 @@ def number_doubts(
     rescorer's `odds` (N,).  The second is 1 where a digit of another number stands beside this one.  The
     third is how dark the ink beside it is, by the `crops` uint8 (N, 2, 40, 40) of the detections.
     """
-    # turned round the page's corner, whose place does not matter here
-    upright = [turn_box(detection.box, found.turned, 0, 0) for detection in found.detections]
-    boxes = np.array([box.corners for box in upright]).reshape(-1, 4)
+    boxes = upright_corners(found)
     accepted = np.array([reading.digit is not None for reading in readings], bool)
     chance = np.where(accepted, 0.0, sigmoid(odds))
     doubts = np.zeros((len(numbers), N_DOUBTS))

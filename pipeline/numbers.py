@@ -7,6 +7,7 @@ leave gaps that a chain bridges: they stay in the geometry of a number's digits.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import prod
 
 import numpy as np
@@ -57,6 +58,12 @@ def group_numbers(
         around = np.array([detections[i].box.corners for i in members], dtype=np.float64)
         numbers.append(_number(line, members, around, readings))
     return tuple(numbers)
+
+
+def among(numbers: Sequence[Number], positions: Sequence[int]) -> tuple[Number, ...]:
+    """Return numbers whose members count among these positions, which all of them are at."""
+    place = {position: k for k, position in enumerate(positions)}
+    return tuple(replace(number, members=tuple(place[i] for i in number.members)) for number in numbers)
 
 
 def _number(line: int, members: tuple[int, ...], boxes: Floats, readings: Sequence[Reading]) -> Number:

@@ -40,6 +40,9 @@ class Settings(BaseSettings):
         WEIGHTS / "digit_rescorer.safetensors",
         description="weights that tell digits by their neighbours",
     )
+    judge: Path = Field(
+        WEIGHTS / "number_judge.safetensors", description="weights that say whether a number is whole"
+    )
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
     max_pixels: int = Field(150_000_000, gt=0, description="a page with more pixels is refused")
     render_dpi: int = Field(300, ge=36, le=1200, description="for PDF pages that are no plain scan")

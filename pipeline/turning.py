@@ -39,3 +39,12 @@ def turn_back(found: PageDetections, degrees: int, width: int, height: int) -> P
         for detection in found.detections
     )
     return replace(found, detections=detections, turned=degrees)
+
+
+def upright_corners(found: PageDetections) -> npt.NDArray[np.float64]:
+    """Return the boxes of a page as they stand once it is upright, (N, 4), xyxy.
+
+    They are turned round the page's corner: what counts is how they stand to each other.
+    """
+    boxes = [turn_box(detection.box, found.turned, 0, 0) for detection in found.detections]
+    return np.array([box.corners for box in boxes], np.float64).reshape(-1, 4)

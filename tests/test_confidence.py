@@ -24,7 +24,8 @@ def outcomes(seed: int, n: int = 400) -> Outcomes:
     numbers = tuple(np.arange(k, k + 2) for k in range(0, n, 2))
     both = np.array([right[members].all() for members in numbers])
     doubts = np.zeros((len(numbers), N_DOUBTS))
-    return Outcomes(chances, scores, logit(scores), digits, classes, numbers, doubts, both)
+    judged = np.zeros(len(numbers))
+    return Outcomes(chances, scores, logit(scores), digits, classes, numbers, doubts, judged, both)
 
 
 def test_cross_fitted_confidence_says_how_often_digits_and_numbers_are_right() -> None:
@@ -60,13 +61,13 @@ def test_without_a_fit_the_classifiers_own_chances_stand() -> None:
     plain = Confidence()
     sure = plain.of_digits(page.chances, page.scores, page.odds)
     np.testing.assert_allclose(sure, 0.99)
-    np.testing.assert_allclose(plain.of_numbers([sure[:3]], np.zeros((1, N_DOUBTS))), 0.99**3)
+    np.testing.assert_allclose(plain.of_numbers([sure[:3]], np.zeros((1, N_DOUBTS)), np.zeros(1)), 0.99**3)
 
 
 @pytest.mark.parametrize("confidence", [Confidence(), fit_confidence([outcomes(1)])])
 def test_nothing_found_has_no_confidence(confidence: Confidence) -> None:
     assert confidence.of_digits(np.zeros((0, 11)), np.zeros(0), np.zeros(0)).shape == (0,)
-    assert confidence.of_numbers([], np.zeros((0, N_DOUBTS))).shape == (0,)
+    assert confidence.of_numbers([], np.zeros((0, N_DOUBTS)), np.zeros(0)).shape == (0,)
 
 
 @given(st.integers(0, 1000), st.floats(-2, 2), st.floats(-2, 2))

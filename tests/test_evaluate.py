@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from cli.main import run
 from cli.report import FIGURES
-from models.checkpoint import Metadata, load_checkpoint, save_checkpoint
+from models.checkpoint import Metadata, file_sha256, load_checkpoint, save_checkpoint
 from models.classifier import ClassifierConfig, DigitClassifier, classifier_loss
 from models.detector import DetectorConfig, DigitDetector
 from models.orienter import OrienterConfig, PageOrienter
@@ -320,7 +320,7 @@ def test_confidence_is_fitted_to_transcribed_pages(
     assert all(torch.equal(old[name], new[name]) for name in old)
     assert {name: len(weights) for name, weights in metadata.confidence.items()} == {
         "digit": 6,
-        "number": 8,
+        "number": 9,
     }
     said = evaluated(capsys, register, *[str(fitted) if word == before else word for word in networks])
     for kind in ("digits", "numbers"):
@@ -357,4 +357,24 @@ def test_a_rescorer_is_trained_on_pages_in_other_hands_and_read_with(
     assert run(["train", "rescorer", str(tmp_path / "register" / "first"), "-o", "no/where", *upright]) == 5
     (tmp_path / "empty").mkdir()
     assert run(["train", "rescorer", str(tmp_path / "empty"), "-o", str(learned), *upright]) == 5
+    assert "no transcription" in capsys.readouterr().err
+
+
+def test_a_judge_is_trained_on_pages_in_other_hands_and_read_with(
+    register: Path, networks: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    learned = tmp_path / "judge.safetensors"
+    upright = [word for k, word in enumerate(networks) if "--orienter" not in networks[max(0, k - 1) : k + 1]]
+    words = ["train", "judge", str(register), "--hands", "2", "--minutes", "0.2", "-o", str(learned)]
+    assert run([*words, *upright]) == 0
+    assert "steps" in capsys.readouterr().out
+    _, metadata = load_checkpoint(learned, "number-judge")
+    assert metadata.data == ["register"]
+    words = ["train", "confidence", str(register), "-o", str(tmp_path / "c.safetensors"), *networks]
+    assert run([*words, "--judge", str(learned)]) == 0
+    _, metadata = load_checkpoint(tmp_path / "c.safetensors", "digit-classifier")
+    assert metadata.confidence["number"][-1] > 0.2  # what it says counts
+    assert metadata.metrics["with judge"] == file_sha256(learned)
+    (tmp_path / "empty").mkdir()
+    assert run(["train", "judge", str(tmp_path / "empty"), "-o", str(learned), *upright]) == 5
     assert "no transcription" in capsys.readouterr().err

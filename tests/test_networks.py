@@ -17,12 +17,15 @@ from torch import Tensor, nn
 from models.checkpoint import SHOWN, Metadata, grow_into, load_checkpoint, load_weights, save_checkpoint
 from models.classifier import ClassifierConfig, DigitClassifier, classifier_loss
 from models.detector import DetectorConfig, DigitDetector, decode_maps, detector_loss
+from models.judge import N_CLUES, JudgeConfig, NumberJudge, judge_loss, number_clues
 from models.orienter import OrienterConfig, PageOrienter, orienter_loss
 from models.reader import (
     Classifier,
+    Judge,
     Rescorer,
     load_classifier,
     load_detector,
+    load_judge,
     load_orienter,
     load_rescorer,
     read_crops,
@@ -39,10 +42,14 @@ from models.scale import DIGIT_PX, look_at, settle_scale
 from models.tiles import detect_boxes
 from models.train_detector import draw_target
 from models.whole import find_digits
+from pipeline.crops import cut_crops
+from pipeline.doubts import number_doubts
 from pipeline.drawn import draw_page
 from pipeline.errors import MissingError
-from pipeline.page import Box, Detection, PageDetections
+from pipeline.numbers import group_numbers
+from pipeline.page import Box, Detection, PageDetections, Reading
 from pipeline.settings import WEIGHTS
+from pipeline.strips import number_strips
 from pipeline.turning import turn_box, turn_page
 
 ORIENTER, DETECTOR = WEIGHTS / "page_orienter.safetensors", WEIGHTS / "digit_detector.safetensors"
@@ -65,9 +72,14 @@ def saved_classifier(folder: Path) -> Path:
     return saved(folder, "digit-classifier", DigitClassifier, ClassifierConfig())
 
 
-def readers(folder: Path) -> tuple[Classifier, Rescorer]:
+def readers(folder: Path) -> tuple[Classifier, Rescorer, Judge]:
     rescorer = saved(folder, "digit-rescorer", DigitRescorer, RescorerConfig())
-    return load_classifier(saved_classifier(folder), "cpu"), load_rescorer(rescorer, "cpu")
+    judge = saved(folder, "number-judge", NumberJudge, JudgeConfig())
+    return (
+        load_classifier(saved_classifier(folder), "cpu"),
+        load_rescorer(rescorer, "cpu"),
+        load_judge(judge, "cpu"),
+    )
 
 
 def reversed_page(found: PageDetections) -> PageDetections:
@@ -163,7 +175,7 @@ def test_the_classifier_learns_one_batch() -> None:
 
 def test_no_crops_give_no_readings(tmp_path: Path) -> None:
     read = read_crops(apart(), np.zeros((0, 2, 40, 40), np.uint8), *readers(tmp_path))
-    assert (read.readings, read.numbers, read.odds.shape) == ((), (), (0,))
+    assert (read.readings, read.numbers, read.odds.shape, read.judged.shape) == ((), (), (0,), (0,))
 
 
 def test_a_page_reads_the_same_in_any_order_of_its_boxes(tmp_path: Path) -> None:
@@ -172,6 +184,7 @@ def test_a_page_reads_the_same_in_any_order_of_its_boxes(tmp_path: Path) -> None
     together = read_crops(found, crops, *readers(tmp_path))
     backwards = read_crops(reversed_page(found), crops[::-1].copy(), *readers(tmp_path))
     np.testing.assert_allclose(backwards.odds[::-1], together.odds, atol=1e-4)
+    np.testing.assert_allclose(backwards.judged, together.judged, atol=1e-4)
     for one, other in zip(together.readings, backwards.readings[::-1], strict=True):
         assert one.digit == other.digit
         assert one.confidence == pytest.approx(other.confidence, abs=1e-5)
@@ -206,6 +219,46 @@ def test_the_rescorer_learns_one_batch() -> None:
     features, is_digit = torch.randn(16, N_FEATURES), torch.arange(16) % 2.0
     learn(network, lambda: rescorer_loss(network(features), is_digit), 60, 2e-2)
     assert ((network(features) > 0).float() == is_digit).all()
+
+
+def test_the_shipped_judge_doubts_numbers_that_lack_a_digit() -> None:
+    judge = load_judge(WEIGHTS / "number_judge.safetensors", "cpu")
+    page = draw_page(3, "ledger", width=700, height=900, digit_px=24.0)
+    grey = page.pixels if page.pixels.ndim == 2 else cv2.cvtColor(page.pixels, cv2.COLOR_RGB2GRAY)
+    found = PageDetections(tuple(Detection(digit.box, 0.95) for digit in page.digits), 15 / 24)
+    crops, n = cut_crops(np.asarray(grey, np.uint8), found), len(page.digits)
+    chances = np.full((n, 11), 0.002, np.float32)
+    chances[np.arange(n), [digit.digit for digit in page.digits]] = 0.98
+
+    def judged(lost: set[int]) -> dict[int, float]:
+        """Return the odds of each number by its first digit, where some boxes were not drawn."""
+        kept = [i for i in range(n) if i not in lost]
+        left = replace(found, detections=tuple(found.detections[i] for i in kept))
+        readings = [Reading(page.digits[i].digit, 0.98) for i in kept]
+        numbers, odds = group_numbers(left.detections, readings), np.full(len(kept), 4.0)
+        doubts = number_doubts(numbers, left, readings, odds, crops[kept])
+        clues = number_clues(numbers, left, chances[kept], odds, doubts)
+        said = judge.odds(number_strips(numbers, left, odds, crops[kept]), clues)
+        return {
+            kept[number.members[0]]: float(one)
+            for number, one in zip(numbers, said, strict=True)
+            if len(number.members) > 1
+        }
+
+    numbers = group_numbers(found.detections, [Reading(digit.digit, 0.98) for digit in page.digits])
+    last = {number.members[-1] for number in numbers if len(number.members) > 2}
+    whole, cut = judged(set()), judged(last)
+    both = [(whole[first], cut[first]) for first in cut if first in whole]
+    assert len(both) > 10
+    assert np.mean([one > other for one, other in both]) > 0.9
+
+
+def test_the_judge_learns_one_batch() -> None:
+    torch.manual_seed(0)
+    network = NumberJudge(JudgeConfig(channels=(8, 8, 16), dropout=0))
+    strips, clues, is_right = torch.rand(16, 3, 28, 112), torch.randn(16, N_CLUES), torch.arange(16) % 2.0
+    learn(network, lambda: judge_loss(network(strips, clues), is_right), 60, 1e-2)
+    assert ((network(strips, clues) > 0).float() == is_right).all()
 
 
 def test_a_page_full_of_boxes_is_rescored_a_part_at_a_time() -> None:

@@ -100,6 +100,7 @@ class Embedded:
         self.bench.networks.detector()
         self.bench.networks.classifier()
         self.bench.networks.rescorer()
+        self.bench.networks.judge()
         now = time.time()
         n = ledger.void_leases(
             self.bench.db, now=now, max_deaths=self._settings.max_deaths, cause=self._cause

@@ -8,7 +8,7 @@ from pipeline.errors import SourceError
 from pipeline.settings import Settings
 
 if TYPE_CHECKING:
-    from models.reader import Classifier, Detector, Orienter, Rescorer
+    from models.reader import Classifier, Detector, Judge, Orienter, Rescorer
 
 
 class _Named(Protocol):
@@ -28,6 +28,7 @@ class Networks:
         self.detector = OneNetwork("detector", lambda: _load_detector(settings), lock)
         self.classifier = OneNetwork("classifier", lambda: _load_classifier(settings), lock)
         self.rescorer = OneNetwork("rescorer", lambda: _load_rescorer(settings), lock)
+        self.judge = OneNetwork("judge", lambda: _load_judge(settings), lock)
 
 
 class OneNetwork(Generic[Loaded]):
@@ -79,3 +80,9 @@ def _load_rescorer(settings: Settings) -> "Rescorer":
     from models.reader import load_rescorer
 
     return load_rescorer(settings.rescorer, settings.device)
+
+
+def _load_judge(settings: Settings) -> "Judge":
+    from models.reader import load_judge
+
+    return load_judge(settings.judge, settings.device)

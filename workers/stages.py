@@ -97,10 +97,12 @@ def classify(bench: Bench, claim: Claim) -> bool:
 
     found = claim.found or PageDetections((), 1.0)
     classifier = bench.networks.classifier(claim.classifier_sha256)
-    rescorer = bench.networks.rescorer(json.loads(claim.settings).get("rescorer"))
+    of_run = json.loads(claim.settings)
+    rescorer = bench.networks.rescorer(of_run.get("rescorer"))
+    judge = bench.networks.judge(of_run.get("judge"))
     crops = _crops(bench, claim, found)
     with bench.in_hand.clock(claim):
-        read = read_crops(found, crops, classifier, rescorer)
+        read = read_crops(found, crops, classifier, rescorer, judge)
     ours = ledger.finish_classify(bench.db, claim, read.readings, read.numbers, now=time.time())
     if ours:
         _delete(bench, claim.blob)
