@@ -2,7 +2,9 @@
 
 Digit by digit all may be right and the number still wrong: one was missed, or a letter beside was taken
 for one.  The judge looks at the number with what stands round it, and at what the other networks said
-about its digits, and gives the chance that a person would write down the same number.
+about its digits, and gives the chance that a person would write down the same number (confidence from a
+network of its own: Corbière and others 2019, "Addressing Failure Prediction by Learning Model
+Confidence").
 """
 
 from collections.abc import Sequence
@@ -15,14 +17,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.layers import conv
-from pipeline.confidence import REJECT, logit
+from pipeline.confidence import REJECT, doubt_features, logit
 from pipeline.doubts import N_DOUBTS
 from pipeline.page import Number, PageDetections
 from pipeline.turning import upright_corners
 
 _LENGTHS = 6  # numbers with more digits count as this long
 N_CLUES = _LENGTHS + N_DOUBTS + 14  # of a number: see `number_clues`
-_FAINT = 0.02  # of what stands beside a number: less says nothing
 
 Floats = npt.NDArray[np.float64]
 
@@ -88,8 +89,7 @@ def number_clues(
         for members in (list(number.members) for number in numbers)
     ]
     clues = np.array(rows, np.float64).reshape(-1, N_CLUES - N_DOUBTS)
-    beside = np.log(np.maximum(doubts[:, :1], _FAINT))
-    return np.column_stack([clues, beside, doubts[:, 1:]]).astype(np.float32)
+    return np.column_stack([clues, doubt_features(doubts)]).astype(np.float32)
 
 
 def _clues(

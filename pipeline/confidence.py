@@ -79,8 +79,12 @@ def number_features(numbers: Sequence[Floats], doubts: Floats, judged: Floats) -
         (logit(np.prod(digits)), logit(np.min(digits)), np.log(len(digits)), len(digits) == 1)
         for digits in numbers
     ]
-    of_digits = np.array(rows, np.float64).reshape(-1, 4)
-    return np.column_stack([of_digits, np.log(np.maximum(doubts[:, 0], _FAINT)), doubts[:, 1:], judged])
+    return np.column_stack([np.array(rows, np.float64).reshape(-1, 4), doubt_features(doubts), judged])
+
+
+def doubt_features(doubts: Floats) -> Floats:
+    """Return doubts, (M, 3) as of `number_doubts`, as a regression or a network sees them best, (M, 3)."""
+    return np.column_stack([np.log(np.maximum(doubts[:, 0], _FAINT)), doubts[:, 1:]])
 
 
 def fit_logistic(features: Floats, right: npt.NDArray[np.bool_]) -> tuple[float, ...]:
