@@ -49,31 +49,30 @@ def _draw(
     low, high = own[:, :2].min(axis=0), own[:, 2:].max(axis=0)
     zoom = STRIP_DIGIT_PX / np.median(own[:, 3] - own[:, 1])
     zooms = np.minimum(zoom, (size - 2 * np.array([_BESIDE_PX, _ABOVE_PX])) / (high - low))  # x, y
-    places = (
-        boxes.reshape(-1, 2, 2) - (low + high) / 2
-    ) * zooms + size / 2  # (N, 2, 2): low, high in the strip
-    centres = places.mean(axis=1)
+    centres = ((boxes[:, :2] + boxes[:, 2:]) / 2 - (low + high) / 2) * zooms + size / 2
     beyond = np.array([2 * STRIP_DIGIT_PX / 3, 0])
     seen = np.flatnonzero(((centres > -beyond) & (centres < size + beyond)).all(axis=1)).tolist()
     # the number's own crops lie on top; else in an order that is not the one they came in
     seen.sort(key=lambda i: (i in members, *boxes[i].tolist()))
-    sides = (boxes[:, 2:] - boxes[:, :2]).max(axis=1)
+    sides = (boxes[seen, 2:] - boxes[seen, :2]).max(axis=1)
+    matrices = np.zeros((len(seen), 2, 3))
     for view in reversed(range(len(VIEWS))):  # and the near views on top of the far ones
-        for i in seen:
-            matrix = np.diag(zooms * sides[i] * VIEWS[view] / CROP_SIZE_PX)
-            # sampled at pixel centres: the middle of the view falls on the centre of its box
-            shift = centres[i] - 0.5 - matrix @ np.full(2, (CROP_SIZE_PX - 1) / 2)
+        stretch = np.outer(sides * VIEWS[view] / CROP_SIZE_PX, zooms)
+        matrices[:, [0, 1], [0, 1]] = stretch
+        # sampled at pixel centres: the middle of the view falls on the centre of its box
+        matrices[:, :, 2] = centres[seen] - 0.5 - stretch * (CROP_SIZE_PX - 1) / 2
+        for i, matrix in zip(seen, matrices, strict=True):
             cv2.warpAffine(
                 crops[i, view],
-                np.column_stack([matrix, shift]),
+                matrix,
                 STRIP_PX[::-1],
                 dst=strip[0],
                 flags=cv2.INTER_LINEAR,
                 borderMode=cv2.BORDER_TRANSPARENT,
             )
-    corners = np.clip(np.rint(places), 0, size).astype(int)
-    for i in seen:
-        (x0, y0), (x1, y1) = corners[i]
+    places = (boxes[seen].reshape(-1, 2, 2) - (low + high) / 2) * zooms + size / 2
+    corners = np.clip(np.rint(places), 0, size).astype(int).tolist()
+    for i, ((x0, y0), (x1, y1)) in zip(seen, corners, strict=True):
         part = strip[1 if i in members else 2, y0:y1, x0:x1]
         if i in members:  # an edge tells a digit from the next one
             part[:] = bright[i] // 2
