@@ -82,7 +82,7 @@ def number_clues(
     `chances` (N, 11) are the classifier's, `odds` (N,) the rescorer's, `doubts` (M, 3) those of
     `number_doubts`.  How many digits there are, the doubts, how they stand, and the least sure of them.
     """
-    boxes, scores = upright_corners(found), logit(np.array(found.scores, np.float64))
+    boxes, scores = upright_corners(found.detections, found.turned), logit(np.array(found.scores, np.float64))
     ranked = np.sort(chances[:, :REJECT].astype(np.float64), axis=1)
     rows = [
         _clues(boxes[members], scores[members], ranked[members], chances[members, REJECT], odds[members])

@@ -74,7 +74,7 @@ def box_features(chances: npt.NDArray[np.float32], found: PageDetections) -> npt
     """
     if not found.detections:
         return np.zeros((0, N_FEATURES), np.float32)
-    boxes, strength = upright_corners(found), strengths(chances, found)
+    boxes, strength = upright_corners(found.detections, found.turned), strengths(chances, found)
     # in an order of their own: what a box sees must not depend on the order that they came in
     order = np.lexsort((strength, boxes[:, 0], boxes[:, 1], boxes[:, 1] + boxes[:, 3]))
     beside = np.zeros((len(boxes), 23), np.float64)

@@ -28,7 +28,7 @@ def number_doubts(
     rescorer's `odds` (N,).  The second is 1 where a digit of another number stands beside this one.  The
     third is how dark the ink beside it is, by the `crops` uint8 (N, 2, 40, 40) of the detections.
     """
-    boxes = upright_corners(found)
+    boxes = upright_corners(found.detections, found.turned)
     accepted = np.array([reading.digit is not None for reading in readings], bool)
     chance = np.where(accepted, 0.0, sigmoid(odds))
     doubts = np.zeros((len(numbers), N_DOUBTS))

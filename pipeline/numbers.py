@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.page import Box, Detection, Number, Reading
-from pipeline.turning import turn_box
+from pipeline.turning import upright_corners
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -43,9 +43,7 @@ def group_numbers(
     accepted = [i for i, reading in enumerate(readings) if reading.digit is not None]
     if not accepted:
         return ()
-    # turned round the page's corner, whose place does not matter here
-    upright = [turn_box(detections[i].box, turned, 0, 0) for i in accepted]
-    boxes = np.array([box.corners for box in upright], dtype=np.float64)  # (n, 4)
+    boxes = upright_corners([detections[i] for i in accepted], turned)
     trust = np.array([(readings[i].confidence, detections[i].score) for i in accepted], dtype=np.float64)
     digits = np.array([readings[i].digit for i in accepted])
     # an order of our own, so that the order they came in does not show

@@ -30,7 +30,7 @@ def number_strips(numbers: Sequence[Number], found: PageDetections, odds: Floats
     shows the boxes of the number's digits and the third those of all other detections, each as
     bright as the rescorer's `odds` (N,) say that it holds a digit.
     """
-    boxes, bright = upright_corners(found), (sigmoid(odds) * 255).astype(np.uint8)
+    boxes, bright = upright_corners(found.detections, found.turned), (sigmoid(odds) * 255).astype(np.uint8)
     strips = np.zeros((len(numbers), 3, *STRIP_PX), np.uint8)
     for strip, number in zip(strips, numbers, strict=True):
         _draw(strip, set(number.members), boxes, bright, crops)

@@ -3,6 +3,7 @@
 Degrees count clockwise.  On a page that is turned by 90° what was at the left edge is at the top.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -41,10 +42,10 @@ def turn_back(found: PageDetections, degrees: int, width: int, height: int) -> P
     return replace(found, detections=detections, turned=degrees)
 
 
-def upright_corners(found: PageDetections) -> npt.NDArray[np.float64]:
-    """Return the boxes of a page as they stand once it is upright, (N, 4), xyxy.
+def upright_corners(detections: Sequence[Detection], turned: int) -> npt.NDArray[np.float64]:
+    """Return boxes of a page as they stand once it is turned by these degrees, (N, 4), xyxy.
 
     They are turned round the page's corner: what counts is how they stand to each other.
     """
-    boxes = [turn_box(detection.box, found.turned, 0, 0) for detection in found.detections]
+    boxes = [turn_box(detection.box, turned, 0, 0) for detection in detections]
     return np.array([box.corners for box in boxes], np.float64).reshape(-1, 4)
