@@ -206,9 +206,9 @@ def rescorer(ctx: click.Context, pages: Path, hands: int, seed: int, minutes: fl
       archive train rescorer registers/train -o rescorer.safetensors
       archive train rescorer mine --detector d.safetensors --classifier c.safetensors -o r.safetensors
     """
-    from cli.other_hands import train_rescorer
+    from cli.other_hands import OtherHands, train_rescorer
 
-    _end(ctx, train_rescorer(settings_of(ctx), pages, output, hands=hands, seed=seed, minutes=minutes))
+    _end(ctx, train_rescorer(OtherHands(settings_of(ctx), pages, output, hands, seed, minutes)))
 
 
 @train.command()
@@ -227,9 +227,9 @@ def judge(ctx: click.Context, pages: Path, hands: int, seed: int, minutes: float
       archive train judge registers/train --hands 4 -o judge.safetensors
       archive train judge mine --rescorer r.safetensors -o judge.safetensors
     """
-    from cli.other_hands import train_judge
+    from cli.other_hands import OtherHands, train_judge
 
-    _end(ctx, train_judge(settings_of(ctx), pages, output, hands=hands, seed=seed, minutes=minutes))
+    _end(ctx, train_judge(OtherHands(settings_of(ctx), pages, output, hands, seed, minutes)))
 
 
 @train.command()

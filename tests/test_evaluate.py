@@ -341,16 +341,27 @@ def test_confidence_needs_a_transcribed_page(
     assert "no transcription" in capsys.readouterr().err
 
 
+def of_upright_pages(networks: list[str]) -> list[str]:
+    """Return the options without the orienter's."""
+    place = networks.index("--orienter")
+    return networks[:place] + networks[place + 2 :]
+
+
+def train_in_other_hands(
+    capsys: pytest.CaptureFixture[str], kind: str, register: Path, learned: Path, *words: str
+) -> None:
+    assert run(["train", kind, str(register), "-o", str(learned), *words]) == 0
+    assert "steps" in capsys.readouterr().out
+    assert learned.with_suffix(".png").exists()
+
+
 def test_a_rescorer_is_trained_on_pages_in_other_hands_and_read_with(
     register: Path, networks: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     learned = tmp_path / "rescorer.safetensors"
-    upright = [word for k, word in enumerate(networks) if "--orienter" not in networks[max(0, k - 1) : k + 1]]
-    words = ["train", "rescorer", str(register), "--hands", "1", "--minutes", "0.05", "-o", str(learned)]
-    assert run([*words, *upright]) == 0
-    assert "steps" in capsys.readouterr().out
-    _, metadata = load_checkpoint(learned, "digit-rescorer")
-    assert metadata.data == ["register"]
+    upright = of_upright_pages(networks)
+    train_in_other_hands(capsys, "rescorer", register, learned, "--hands", "1", "--minutes", "0.05", *upright)
+    assert load_checkpoint(learned, "digit-rescorer")[1].data == ["register"]
     said = evaluated(capsys, register, *networks, "--rescorer", learned)
     assert said["figures"]["f1"] > 0.5  # 0.87: the networks of this test see most digits
     assert said["figures"]["precision"] > 0.5
@@ -364,12 +375,9 @@ def test_a_judge_is_trained_on_pages_in_other_hands_and_read_with(
     register: Path, networks: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     learned = tmp_path / "judge.safetensors"
-    upright = [word for k, word in enumerate(networks) if "--orienter" not in networks[max(0, k - 1) : k + 1]]
-    words = ["train", "judge", str(register), "--hands", "2", "--minutes", "0.2", "-o", str(learned)]
-    assert run([*words, *upright]) == 0
-    assert "steps" in capsys.readouterr().out
-    _, metadata = load_checkpoint(learned, "number-judge")
-    assert metadata.data == ["register"]
+    upright = of_upright_pages(networks)
+    train_in_other_hands(capsys, "judge", register, learned, "--hands", "2", "--minutes", "0.2", *upright)
+    assert load_checkpoint(learned, "number-judge")[1].data == ["register"]
     words = ["train", "confidence", str(register), "-o", str(tmp_path / "c.safetensors"), *networks]
     assert run([*words, "--judge", str(learned)]) == 0
     _, metadata = load_checkpoint(tmp_path / "c.safetensors", "digit-classifier")
