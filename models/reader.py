@@ -15,6 +15,7 @@ from models.checkpoint import Metadata, file_sha256, load_checkpoint, load_weigh
 from models.classifier import ClassifierConfig, DigitClassifier, predict
 from models.detector import DetectorConfig, DigitDetector
 from models.judge import JudgeConfig, NumberJudge, number_clues
+from models.memory import keep_freed_memory
 from models.orienter import OrienterConfig, PageOrienter, orienting_windows
 from models.rescorer import DigitRescorer, RescorerConfig, box_features, single_boxes
 from models.scale import Look, look_at, settle_scale
@@ -255,6 +256,7 @@ def load_judge(file: Path, device: str = "auto") -> Judge:
 
 def pick_device(name: str) -> torch.device:
     """Return the device of that name; "auto" is a GPU where there is one.  Raises MissingError."""
+    keep_freed_memory()
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

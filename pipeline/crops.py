@@ -71,9 +71,9 @@ def _draw_view(ink: npt.NDArray[np.uint8], centre: tuple[float, float], zoom: fl
 
 
 def pack_crops(crops: Crops) -> bytes:
-    """Return a page's crops as one blob."""
+    """Return a page's crops as one blob; it lives until they are read, too short to be compressed."""
     blob = io.BytesIO()
-    np.savez_compressed(blob, crops=crops)
+    np.savez(blob, crops=crops)
     return blob.getvalue()
 
 

@@ -115,6 +115,20 @@ def test_what_is_drawn_as_target_is_decoded_to_the_same_boxes() -> None:
     assert np.abs(found[:, :4] - boxes).max() < 0.01
 
 
+@given(st.integers(0, 2**32 - 1), st.floats(0.05, 0.95))
+@settings(max_examples=20, deadline=None)
+def test_a_peak_is_at_least_as_high_as_all_around_it(seed: int, threshold: float) -> None:
+    maps = torch.randn(5, 9, 12, generator=torch.Generator().manual_seed(seed))
+    heat = maps[0].sigmoid()
+    peaks = [
+        float(heat[y, x])
+        for y in range(9)
+        for x in range(12)
+        if heat[y, x] == heat[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2].max() >= threshold
+    ]
+    assert decode_maps(maps, threshold)[:, 4].tolist() == peaks
+
+
 @given(st.integers(0, 2**32 - 1))
 @settings(max_examples=20, deadline=None)
 def test_every_box_inside_has_its_centre_marked(seed: int) -> None:
