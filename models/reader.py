@@ -185,8 +185,22 @@ def read_crops(
     """
     chances = classifier.chances(crops)
     odds = rescorer.odds(chances, found)
+    return read_chances(found, crops, chances, odds, classifier.confidence, judge)
+
+
+def read_chances(
+    found: PageDetections,
+    crops: npt.NDArray[np.uint8],
+    chances: npt.NDArray[np.float32],
+    odds: npt.NDArray[np.float64],
+    confidence: Confidence,
+    judge: Judge | None = None,
+) -> CropsRead:
+    """Return what stands on a page by what classifier and rescorer say, as `read_crops` does.
+
+    `chances` float32 (N, 11) are the classifier's, `odds` (N,) the rescorer's.
+    """
     accepted = single_boxes(found, odds, sigmoid(odds) >= ACCEPT_BAR)
-    confidence = classifier.confidence
     sure = confidence.of_digits(chances.astype(np.float64), np.array(found.scores, np.float64), odds)
     readings = tuple(
         _reading(row, is_digit, float(of_digit))
