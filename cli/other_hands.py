@@ -90,7 +90,8 @@ def train_judge(job: OtherHands) -> int:
     check_folder(job.output)
     detector, classifier = _find_and_read(job.settings)
     rescorer = load_rescorer(job.settings.rescorer, job.settings.device)
-    pages, n_failed = job.read(detector, partial(number_truths, detector, classifier, rescorer))
+    rng = np.random.default_rng([job.seed, 1])  # apart from the one that draws hands
+    pages, n_failed = job.read(detector, partial(number_truths, detector, classifier, rescorer, rng))
     if sum(len(page.clues) for page in pages) < 2:
         raise SourceError("no number was read on the pages: there is nothing to learn from")
     recipe = judge_recipe(job.minutes, job.seed)

@@ -18,12 +18,13 @@ from torch import Tensor, nn
 
 from models.layers import conv
 from pipeline.confidence import REJECT, doubt_features, logit
+from pipeline.context import N_CONTEXT, number_context
 from pipeline.doubts import N_DOUBTS
 from pipeline.page import Number, PageDetections
 from pipeline.turning import upright_corners
 
 _LENGTHS = 6  # numbers with more digits count as this long
-N_CLUES = _LENGTHS + N_DOUBTS + 14  # of a number: see `number_clues`
+N_CLUES = _LENGTHS + N_DOUBTS + 14 + N_CONTEXT  # of a number: see `number_clues`
 
 Floats = npt.NDArray[np.float64]
 
@@ -38,7 +39,7 @@ class JudgeConfig:
 
 
 class NumberJudge(nn.Module):
-    """Strips (M, 3, 28, 112), float 0 to 1, and clues (M, 23) → log-odds that each number is right, (M,)."""
+    """Strips (M, 3, 28, 112), float 0 to 1, and clues (M, 75) → log-odds that each number is right, (M,)."""
 
     def __init__(self, config: JudgeConfig) -> None:
         super().__init__()
@@ -58,7 +59,7 @@ class NumberJudge(nn.Module):
         )
 
     def forward(self, strips: Tensor, clues: Tensor) -> Tensor:
-        """(M, 3, 28, 112), (M, 23) → (M,)."""
+        """(M, 3, 28, 112), (M, 75) → (M,)."""
         x = self.look(strips)
         seen = self.seen(torch.cat([x.amax(dim=(2, 3)), x.mean(dim=(2, 3))], dim=1))
         odds: Tensor = self.odds(torch.cat([seen, self.said(clues)], dim=1))[:, 0]
@@ -77,10 +78,11 @@ def number_clues(
     odds: Floats,
     doubts: Floats,
 ) -> npt.NDArray[np.float32]:
-    """Return what the other networks said about each number's digits, float32 (M, 23).
+    """Return what the other networks said about each number's digits, and its page about it, float32 (M, 75).
 
     `chances` (N, 11) are the classifier's, `odds` (N,) the rescorer's, `doubts` (M, 3) those of
-    `number_doubts`.  How many digits there are, the doubts, how they stand, and the least sure of them.
+    `number_doubts`.  How many digits there are, how they stand, the least sure of them, the doubts, and its
+    context.
     """
     boxes, scores = upright_corners(found.detections, found.turned), logit(np.array(found.scores, np.float64))
     ranked = np.sort(chances[:, :REJECT].astype(np.float64), axis=1)
@@ -88,8 +90,9 @@ def number_clues(
         _clues(boxes[members], scores[members], ranked[members], chances[members, REJECT], odds[members])
         for members in (list(number.members) for number in numbers)
     ]
-    clues = np.array(rows, np.float64).reshape(-1, N_CLUES - N_DOUBTS)
-    return np.column_stack([clues, doubt_features(doubts)]).astype(np.float32)
+    clues = np.array(rows, np.float64).reshape(-1, N_CLUES - N_DOUBTS - N_CONTEXT)
+    context = number_context(numbers, found, odds)
+    return np.column_stack([clues, doubt_features(doubts), context]).astype(np.float32)
 
 
 def _clues(

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -11,22 +11,29 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.judge import judge_loss, number_clues
-from models.reader import Classifier, Detector, Rescorer, read_crops
+from models.reader import ACCEPT_BAR, Classifier, CropsRead, Detector, Rescorer, read_chances, read_crops
 from models.training import Losses, Recipe
-from pipeline.crops import cut_crops
+from pipeline.confidence import logit
+from pipeline.crops import Crops, cut_crops
 from pipeline.numbers import among
+from pipeline.page import PageDetections
 from pipeline.scoring import right_numbers, score_page
 from pipeline.strips import Strips, number_strips
 from pipeline.transcriptions import BESIDE, Line
 
 _BATCH = 128
+# how pages are seen otherwise: of the pages so many
+_MORE_SEEN, _SIDE_MISSED = 0.35, 0.4
+# of the numbers or boxes that this may happen to, each so often; and a missed digit has no box at all
+_EACH_SEEN, _EACH_OF_SIDE, _EACH_MISSED, _NO_BOX = 0.5, 0.9, 0.3, 0.5
+_WEAK = 2.0  # log-odds below the bar that a box may be raised from
 
-Batch = tuple[Tensor, Tensor, Tensor]  # strips uint8 (N, 3, 28, 112), clues (N, 23), 1.0 where right (N,)
+Batch = tuple[Tensor, Tensor, Tensor]  # strips uint8 (N, 3, 28, 112), clues (N, 75), 1.0 where right (N,)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class NumberTruths:
-    """Of the numbers of a page whose truth is known: strips, clues float32 (N, 23), whether each is right."""
+    """Of the numbers of a page whose truth is known: strips, clues float32 (N, 75), whether each is right."""
 
     strips: Strips
     clues: npt.NDArray[np.float32]
@@ -42,16 +49,30 @@ def number_truths(
     detector: Detector,
     classifier: Classifier,
     rescorer: Rescorer,
+    rng: np.random.Generator,
     grey: npt.NDArray[np.uint8],
     lines: Sequence[Line],
 ) -> NumberTruths:
     """Return the numbers that the networks read on an upright page, uint8 (H, W), and which are right.
 
-    Numbers with a digit outside all lines, or on one that was not wholly transcribed, say nothing.
+    They come twice: as they are read, and as they would be had the networks seen less and more.  Numbers
+    with a digit outside all lines, or on one that was not wholly transcribed, say nothing.
     """
     found = detector.detect(grey)
     crops = cut_crops(grey, found)
     read = read_crops(found, crops, classifier, rescorer)
+    left, odds = _seen_otherwise(read, rng)
+    otherwise = replace(found, detections=tuple(found.detections[i] for i in left))
+    read_so = read_chances(otherwise, crops[left], read.chances[left], odds[left], classifier.confidence)
+    both = [_truths(found, crops, read, lines), _truths(otherwise, crops[left], read_so, lines)]
+    return NumberTruths(
+        np.concatenate([truths.strips for truths in both]),
+        np.concatenate([truths.clues for truths in both]),
+        np.concatenate([truths.is_right for truths in both]),
+    )
+
+
+def _truths(found: PageDetections, crops: Crops, read: CropsRead, lines: Sequence[Line]) -> NumberTruths:
     accepted = [i for i, reading in enumerate(read.readings) if reading.digit is not None]
     digits = [reading.digit for reading in read.readings if reading.digit is not None]
     score = score_page(lines, [found.detections[i].box for i in accepted], digits, BESIDE)
@@ -61,6 +82,32 @@ def number_truths(
     clues = number_clues(read.numbers, found, read.chances, read.odds, read.doubts)
     strips = number_strips(read.numbers, found, read.odds, crops)
     return NumberTruths(strips[known], clues[known], right_numbers(score, digits, numbers)[known])
+
+
+def _seen_otherwise(
+    read: CropsRead, rng: np.random.Generator
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Return which detections are left (K,), and all odds (N,), where some digits are missed and others seen.
+
+    Here and there a digit is missed, or all numbers of a page lack the same end, as where a column is cut
+    off; and on some pages boxes that were not accepted are.
+    """
+    odds, bar = read.odds.copy(), float(logit(ACCEPT_BAR))
+    if rng.random() < _MORE_SEEN:
+        weak = (odds < bar) & (odds > bar - _WEAK) & (rng.random(len(odds)) < _EACH_SEEN)
+        odds[weak] = bar + rng.uniform(0, _WEAK, int(weak.sum()))
+    several = [number.members for number in read.numbers if len(number.members) > 1]
+    if rng.random() < _SIDE_MISSED:
+        end = -int(rng.integers(2))  # the first digits or the last
+        missed = [members[end] for members in several if rng.random() < _EACH_OF_SIDE]
+    else:
+        missed = [
+            members[int(rng.integers(len(members)))] for members in several if rng.random() < _EACH_MISSED
+        ]
+    gone = np.zeros(len(odds), bool)
+    gone[missed] = rng.random(len(missed)) < _NO_BOX
+    odds[missed] = bar - rng.uniform(0, 2 * _WEAK, len(missed))
+    return np.flatnonzero(~gone), odds
 
 
 def judge_losses(network: nn.Module, batch: Batch, device: torch.device) -> Losses:

@@ -261,10 +261,14 @@ def test_the_shipped_judge_trusts_numbers_that_lack_a_digit_less() -> None:
 
     numbers = group_numbers(found.detections, [Reading(digit.digit, 0.98) for digit in page.digits])
     last = {number.members[-1] for number in numbers if len(number.members) > 2}
-    whole, cut = judged(set()), judged(last)
-    both = [(whole[first], cut[first]) for first in cut if first in whole]
+    first = {number.members[-1]: number.members[0] for number in numbers}
+    whole, all_cut = judged(set()), judged(last)
+    both = [(whole[one], all_cut[one]) for one in all_cut if one in whole]
     assert len(both) > 10
-    assert np.mean([one - other for one, other in both]) > 0.8  # 1.1
+    assert np.mean([one - other for one, other in both]) > 4  # 9.0
+    falls = [whole[first[one]] - judged({one})[first[one]] for one in sorted(last)[::4]]
+    assert len(falls) > 5
+    assert np.mean(falls) > 5  # 12
 
 
 def test_the_judge_learns_one_batch() -> None:
