@@ -8,7 +8,7 @@ import click
 
 from cli.options import common_options, judging_options, labelling_options, network_options, settings_of
 from cli.terminal import counted, say
-from pipeline.errors import PagesFailedError
+from pipeline.errors import PagesFailedError, SourceError
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -187,6 +187,52 @@ def classifier(
             accuracy(trained.network, mnist_crops(mnist, "t10k"), trained.device), 4
         )
     training.finish(metrics)
+
+
+@train.command()
+@_training_options
+@click.option(
+    "--boxes",
+    type=_FILE,
+    required=True,
+    metavar="FILE",
+    help="Learn from the boxes that this detector draws.",
+)
+@common_options
+@click.pass_context
+def recogniser(
+    ctx: click.Context,
+    sets: tuple[str, ...],
+    output: Path,
+    minutes: float,
+    seed: int,
+    start: Path | None,
+    boxes: Path,
+) -> None:
+    """Train the network that reads whole numbers, on label sets.
+
+    \b
+    Examples:
+      archive train recogniser labels=0.5 pasted=0.5 --boxes detector.safetensors -o recogniser.safetensors
+      archive train recogniser mine --boxes d.safetensors --start recogniser.safetensors -o mine.safetensors
+    """
+    import numpy as np
+
+    from cli.trainings import Job, read_sets
+    from models.reader import load_detector
+    from models.recogniser import NumberRecogniser, RecogniserConfig
+    from models.train_recogniser import page_numbers, recogniser_batches, recogniser_losses, recogniser_recipe
+
+    config, recipe = RecogniserConfig(), recogniser_recipe(minutes, seed, goes_on=start is not None)
+    job = Job(settings_of(ctx).device, output, start, sets)
+    training = job.begin("number-recogniser", lambda: NumberRecogniser(config), config, recipe)
+    drawer = load_detector(boxes, "cpu").network
+    rng = np.random.default_rng(seed)
+    numbers = [(page_numbers(pages, drawer, rng), share) for pages, share in read_sets(sets)]
+    if not any(part.texts for part, _ in numbers):
+        raise SourceError("no number was found on the pages: there is nothing to learn from")
+    training.run(lambda rng: recogniser_batches(numbers, rng), recogniser_losses)
+    training.finish()
 
 
 @train.command()

@@ -39,7 +39,7 @@ class JudgeConfig:
 
 
 class NumberJudge(nn.Module):
-    """Strips (M, 3, 28, 112), float 0 to 1, and clues (M, 75) → log-odds that each number is right, (M,)."""
+    """Strips (M, 3, 36, 144), float 0 to 1, and clues (M, 75) → log-odds that each number is right, (M,)."""
 
     def __init__(self, config: JudgeConfig) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class NumberJudge(nn.Module):
         )
 
     def forward(self, strips: Tensor, clues: Tensor) -> Tensor:
-        """(M, 3, 28, 112), (M, 75) → (M,)."""
+        """(M, 3, 36, 144), (M, 75) → (M,)."""
         x = self.look(strips)
         seen = self.seen(torch.cat([x.amax(dim=(2, 3)), x.mean(dim=(2, 3))], dim=1))
         odds: Tensor = self.odds(torch.cat([seen, self.said(clues)], dim=1))[:, 0]
