@@ -10,12 +10,14 @@ import numpy.typing as npt
 from cli.trainings import check_folder
 from cli.truths import read_truths
 from models.calibrate import Outcomes, cross_fitted_worth, fit_confidence
-from models.checkpoint import load_checkpoint, save_checkpoint
+from models.checkpoint import file_sha256, load_checkpoint, save_checkpoint
 from models.evaluation import evaluate_page, outcomes_of
 from models.whole import Chain, load_chain
 from pipeline.errors import SourceError
 from pipeline.settings import Settings
 from pipeline.transcriptions import find_transcribed, read_lines
+
+_BESIDE = ("detector", "rescorer", "recogniser", "judge")  # the networks that a confidence belongs to
 
 
 def fit_on_pages(settings: Settings, folder: Path, output: Path) -> tuple[str, int]:
@@ -42,9 +44,7 @@ def fit_on_pages(settings: Settings, folder: Path, output: Path) -> tuple[str, i
         metrics=metadata.metrics
         | {
             "confidence fitted on": folder.resolve().name,
-            "with detector": chain.detector.sha256,
-            "with rescorer": chain.rescorer.sha256,
-            "with judge": chain.judge.sha256,
+            **{f"with {kind}": file_sha256(getattr(settings, kind)) for kind in _BESIDE},
         },
     )
     save_checkpoint(output, weights, metadata)

@@ -6,6 +6,7 @@ do not show it.  This one sees the strip of a number and says, column by column,
 two agree the number is surer.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,11 +22,12 @@ from pipeline.strips import STRIP_PX
 NOTHING = 10  # the class of a column where no digit is told
 N_CLASSES = 11
 N_COLUMNS = STRIP_PX[1] // 4
-N_ANSWERS = 6  # of a number: see `answers`
+N_ANSWERS = 6  # of a number: see `answers_to`
 _FLOOR = -12.0  # no chance is smaller than e to this
 _AHEAD = 3  # digits more or less that still make a difference
 
 Floats = npt.NDArray[np.float64]
+Columns = npt.NDArray[np.float32]  # log chances of columns, (M, 36, 11)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,30 +84,38 @@ def recogniser_loss(logits: Tensor, texts: Sequence[str]) -> Tensor:
 def log_chances(columns: Tensor, texts: Sequence[str]) -> Tensor:
     """Return the log chance of each text, (M,), by log chances of columns, float (M, 36, 11).
 
-    A text that has no room in the columns has chance 1 here and teaches nothing.
+    It is minus infinity where a text has no room in the columns.
     """
     digits = torch.tensor([int(digit) for text in texts for digit in text], dtype=torch.long)
     lengths = torch.tensor([len(text) for text in texts], dtype=torch.long)
     n_columns = torch.full((len(texts),), columns.shape[1], dtype=torch.long)
     by_column = columns.transpose(0, 1)  # (36, M, 11)
-    return -F.ctc_loss(
-        by_column, digits, n_columns, lengths, blank=NOTHING, reduction="none", zero_infinity=True
-    )
+    return -F.ctc_loss(by_column, digits, n_columns, lengths, blank=NOTHING, reduction="none")
 
 
-def best_texts(columns: Tensor) -> list[str]:
+def has_room(text: str) -> bool:
+    """Return whether the columns can tell a text: equal digits side by side need one between them."""
+    return len(text) + sum(a == b for a, b in itertools.pairwise(text)) <= N_COLUMNS
+
+
+def best_texts(columns: Columns) -> list[str]:
     """Return the text of the likeliest path through columns, float (M, 36, 11), of each of M numbers."""
     texts = []
-    for path in columns.argmax(dim=2).tolist():
+    for path in columns.argmax(axis=2).tolist():
         kept = [c for c, last in zip(path, [NOTHING, *path], strict=False) if c not in (last, NOTHING)]
         texts.append("".join(map(str, kept)))
     return texts
 
 
-def answers(columns: Tensor, texts: Sequence[str]) -> Floats:
+def agreement(said: Floats) -> Floats:
+    """Return the log-odds that the recogniser reads the same, (M,), by its answers (M, 6)."""
+    return np.asarray(said[:, 0] - said[:, 3])
+
+
+def answers_to(texts: Sequence[str], columns: Columns) -> Floats:
     """Return what the recogniser says to numbers that were read as these texts, float64 (M, 6).
 
-    By its log chances of columns, float (M, 36, 11): the log chance of the text, of its own reading, and of
+    By its log chances of columns, float32 (M, 36, 11): the log chance of the text, of its own reading, and of
     the first given the second; the log chance that the text is wrong; whether the two are the same; how
     many digits more its own has.
     """
@@ -113,7 +123,8 @@ def answers(columns: Tensor, texts: Sequence[str]) -> Floats:
         return np.zeros((0, N_ANSWERS))
     own = best_texts(columns)
     of_text, of_own = (
-        log_chances(columns, said).numpy().astype(np.float64).clip(_FLOOR, 0) for said in (texts, own)
+        log_chances(torch.from_numpy(columns), said).numpy().astype(np.float64).clip(_FLOOR, 0)
+        for said in (texts, own)
     )
     same = np.array([a == b for a, b in zip(texts, own, strict=True)], np.float64)
     longer = np.array([len(b) - len(a) for a, b in zip(texts, own, strict=True)], np.float64)

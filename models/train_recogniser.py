@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchvision.ops import box_iou
 
 from models.detector import DigitDetector
-from models.recogniser import recogniser_loss
+from models.recogniser import has_room, recogniser_loss
 from models.scale import DIGIT_PX
 from models.strip_changes import change_strips
 from models.tiles import detect_boxes
@@ -132,4 +132,5 @@ def _text(number: Number, digits: Sequence[int], page: LabelledPage, written: Se
     around = page.known[max(y0, 0) : y1, max(x0 - round(beside / 2), 0) : x1 + round(beside / 2)]
     if (around == 0).any():
         return None
-    return "".join(str(page.digits[i].digit) for i in true.members)
+    text = "".join(str(page.digits[i].digit) for i in true.members)
+    return text if has_room(text) else None

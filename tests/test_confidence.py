@@ -24,8 +24,8 @@ def outcomes(seed: int, n: int = 400) -> Outcomes:
     numbers = tuple(np.arange(k, k + 2) for k in range(0, n, 2))
     both = np.array([right[members].all() for members in numbers])
     doubts = np.zeros((len(numbers), N_DOUBTS))
-    judged = np.zeros(len(numbers))
-    return Outcomes(chances, scores, logit(scores), digits, classes, numbers, doubts, judged, both)
+    said = np.zeros(len(numbers))
+    return Outcomes(chances, scores, logit(scores), digits, classes, numbers, doubts, said, said, both)
 
 
 def test_cross_fitted_confidence_says_how_often_digits_and_numbers_are_right() -> None:
@@ -59,15 +59,17 @@ def test_a_page_does_not_see_its_own_truth() -> None:
 def test_without_a_fit_the_classifiers_own_chances_stand() -> None:
     page = outcomes(0)
     plain = Confidence()
-    sure = plain.of_digits(page.chances, page.scores, page.odds)
+    sure = plain.of_digits(page.digits, page.chances, page.scores, page.odds, page.agreed_of_digits)
     np.testing.assert_allclose(sure, 0.99)
-    np.testing.assert_allclose(plain.of_numbers([sure[:3]], np.zeros((1, N_DOUBTS)), np.zeros(1)), 0.99**3)
+    of_number = plain.of_numbers([sure[:3]], np.zeros((1, N_DOUBTS)), np.zeros(1), np.zeros(1))
+    np.testing.assert_allclose(of_number, 0.99**3)
 
 
 @pytest.mark.parametrize("confidence", [Confidence(), fit_confidence([outcomes(1)])])
 def test_nothing_found_has_no_confidence(confidence: Confidence) -> None:
-    assert confidence.of_digits(np.zeros((0, 11)), np.zeros(0), np.zeros(0)).shape == (0,)
-    assert confidence.of_numbers([], np.zeros((0, N_DOUBTS)), np.zeros(0)).shape == (0,)
+    none = np.zeros(0)
+    assert confidence.of_digits(none.astype(np.int64), np.zeros((0, 11)), none, none, none).shape == (0,)
+    assert confidence.of_numbers([], np.zeros((0, N_DOUBTS)), np.zeros(0), np.zeros(0)).shape == (0,)
 
 
 @given(st.integers(0, 1000), st.floats(-2, 2), st.floats(-2, 2))

@@ -4,14 +4,19 @@ import cv2
 import numpy as np
 import pytest
 
-from models.reader import ACCEPT_BAR, CropsRead, load_classifier, load_detector, load_rescorer, read_chances
+from models.loaded import load_classifier, load_detector, load_rescorer
+from models.reader import ACCEPT_BAR, CropsRead, Readers, read_chances
 from models.train_judge import _seen_otherwise, number_truths
-from pipeline.confidence import Confidence, logit
+from pipeline.confidence import logit
 from pipeline.drawn import DrawnPage, draw_page
 from pipeline.page import Detection, PageDetections
 from pipeline.settings import WEIGHTS
 from pipeline.transcriptions import Line
 
+READERS = Readers(
+    load_classifier(WEIGHTS / "digit_classifier.safetensors", "cpu", with_confidence=False),
+    load_rescorer(WEIGHTS / "digit_rescorer.safetensors", "cpu"),
+)
 BAR = float(logit(ACCEPT_BAR))
 
 
@@ -28,7 +33,7 @@ def read_well(page: DrawnPage, weak: int = 0) -> CropsRead:
     odds = np.full(len(page.digits), 4.0)
     odds[:weak] = BAR - 1
     crops = np.zeros((len(page.digits), 2, 40, 40), np.uint8)
-    return read_chances(found, crops, chances, odds, Confidence())
+    return read_chances(found, crops, chances, odds, READERS)
 
 
 def test_what_is_missed_is_of_numbers_with_other_digits_or_has_no_box(page: DrawnPage) -> None:
@@ -81,8 +86,7 @@ def test_every_number_comes_as_it_is_and_as_it_would_be(page: DrawnPage) -> None
     ]
     truths = number_truths(
         load_detector(WEIGHTS / "digit_detector.safetensors", "cpu"),
-        load_classifier(WEIGHTS / "digit_classifier.safetensors", "cpu"),
-        load_rescorer(WEIGHTS / "digit_rescorer.safetensors", "cpu"),
+        READERS,
         np.random.default_rng(0),
         np.asarray(grey, np.uint8),
         lines,
