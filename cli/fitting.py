@@ -10,14 +10,12 @@ import numpy.typing as npt
 from cli.trainings import check_folder
 from cli.truths import read_truths
 from models.calibrate import Outcomes, cross_fitted_worth, fit_confidence
-from models.checkpoint import file_sha256, load_checkpoint, save_checkpoint
+from models.checkpoint import load_checkpoint, save_checkpoint
 from models.evaluation import evaluate_page, outcomes_of
 from models.whole import Chain, load_chain
 from pipeline.errors import SourceError
 from pipeline.settings import Settings
 from pipeline.transcriptions import find_transcribed, read_lines
-
-_BESIDE = ("detector", "rescorer", "recogniser", "judge")  # the networks that a confidence belongs to
 
 
 def fit_on_pages(settings: Settings, folder: Path, output: Path) -> tuple[str, int]:
@@ -35,6 +33,7 @@ def fit_on_pages(settings: Settings, folder: Path, output: Path) -> tuple[str, i
     of_digits, of_numbers = cross_fitted_worth(pages)
     fitted = fit_confidence(pages)
     weights, metadata = load_checkpoint(settings.classifier, "digit-classifier")
+    judge = chain.readers.judge
     metadata = replace(
         metadata,
         confidence={
@@ -44,7 +43,10 @@ def fit_on_pages(settings: Settings, folder: Path, output: Path) -> tuple[str, i
         metrics=metadata.metrics
         | {
             "confidence fitted on": folder.resolve().name,
-            **{f"with {kind}": file_sha256(getattr(settings, kind)) for kind in _BESIDE},
+            "with detector": chain.detector.sha256,
+            "with rescorer": chain.readers.rescorer.sha256,
+            "with recogniser": chain.readers.recogniser.sha256,
+            **({"with judge": judge.sha256} if judge else {}),
         },
     )
     save_checkpoint(output, weights, metadata)

@@ -89,7 +89,7 @@ def number_clues(
     boxes, scores = upright_corners(found.detections, found.turned), logit(np.array(found.scores, np.float64))
     rows = []
     for number in numbers:
-        own, digits = list(number.members), [int(c) for c in number.text if c.isdigit()]
+        own, digits = list(number.members), [int(digit) for digit in number.text]
         rows.append(_clues(boxes[own], scores[own], digits, chances[own].astype(np.float64), odds[own]))
     clues = np.array(rows, np.float64).reshape(-1, _LENGTHS + 14)
     context = number_context(numbers, found, odds)

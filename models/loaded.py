@@ -162,7 +162,7 @@ class Judge:
     def odds(self, strips: Strips, clues: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
         """Return the log-odds that each number is right, (M,).
 
-        `strips` uint8 (M, 3, 36, 144) and `clues` float32 (M, 75) are what it sees of them.
+        `strips` uint8 (M, 3, 36, 144) and `clues` float32 (M, 81) are what it sees of them.
         """
         odds = [np.zeros(0, np.float64)]
         with torch.inference_mode():

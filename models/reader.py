@@ -8,15 +8,15 @@ import numpy.typing as npt
 
 from models.judge import number_clues
 from models.loaded import Classifier, Judge, Recogniser, Rescorer
-from models.recogniser import N_ANSWERS, N_CLASSES, N_COLUMNS, Columns, agreement, answers_to
+from models.recogniser import Columns, agreement, answers_to
 from models.rescorer import single_boxes
-from models.revision import revised_digits
+from models.revision import revise
 from pipeline.confidence import REJECT, of_members, sigmoid
 from pipeline.crops import Crops
 from pipeline.doubts import number_doubts
 from pipeline.numbers import group_numbers
 from pipeline.page import Number, PageDetections, Reading
-from pipeline.strips import STRIP_PX, Strips, number_strips
+from pipeline.strips import Strips, number_strips
 
 ACCEPT_BAR = 0.34  # a box counts as a digit where the rescorer gives it this chance
 _RUNNERS_UP = 2
@@ -24,19 +24,18 @@ _RUNNERS_UP = 2
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Chances = npt.NDArray[np.float32]
-_Seen = dict[tuple[int, ...], tuple[Strips, Columns]]  # of each number's members its strip and columns
 
 
 @dataclass(frozen=True, slots=True)
 class Readers:
     """The networks that read the crops of a page, in their order.
 
-    While one of them is trained it and those after it are not there: all numbers are judged alike then.
+    While a judge is trained it is not there: all numbers are judged alike then.
     """
 
     classifier: Classifier
     rescorer: Rescorer
-    recogniser: Recogniser | None = None
+    recogniser: Recogniser
     judge: Judge | None = None
 
 
@@ -78,14 +77,12 @@ def read_chances(
     accepted = single_boxes(found, odds, sigmoid(odds) >= ACCEPT_BAR)
     digits = np.where(accepted, chances[:, :REJECT].argmax(axis=1), REJECT)
     numbers = _numbers(found, digits, chances)
-    answers, strips = np.zeros((len(numbers), N_ANSWERS)), np.zeros((len(numbers), 3, *STRIP_PX), np.uint8)
-    if readers.recogniser is not None:
-        seen: _Seen = {}
-        _, columns = _look_at(numbers, found, odds, crops, readers.recogniser, seen)
-        digits = revised_digits(numbers, found, digits, chances, odds, columns)
-        numbers = _numbers(found, digits, chances)
-        strips, columns = _look_at(numbers, found, odds, crops, readers.recogniser, seen)
-        answers = answers_to([number.text for number in numbers], columns)
+    strips = number_strips(numbers, found, odds, crops)
+    columns = readers.recogniser.columns(strips)
+    revised, digits = revise(numbers, found, digits, chances, odds, columns)
+    strips, columns = _look_again(numbers, revised, found, odds, crops, readers.recogniser, strips, columns)
+    numbers = tuple(number for number in revised if number is not None)
+    answers = answers_to([number.text for number in numbers], columns)
     agreed = of_members(agreement(answers), [number.members for number in numbers], len(digits))
     confidence, scores = readers.classifier.confidence, np.array(found.scores, np.float64)
     sure = confidence.of_digits(digits, chances.astype(np.float64), scores, odds, agreed)
@@ -109,24 +106,27 @@ def _numbers(found: PageDetections, digits: Ints, chances: Chances) -> tuple[Num
     return group_numbers(found.detections, readings, found.turned)
 
 
-def _look_at(
-    numbers: Sequence[Number],
+def _look_again(
+    before: Sequence[Number],
+    after: Sequence[Number | None],
     found: PageDetections,
     odds: Floats,
     crops: Crops,
     recogniser: Recogniser,
-    seen: _Seen,
+    strips: Strips,
+    columns: Columns,
 ) -> tuple[Strips, Columns]:
-    """Return the strips (M, 3, 36, 144) and columns (M, 36, 11) of numbers; `seen` holds what was before."""
-    new = [number for number in numbers if number.members not in seen]
-    strips = number_strips(new, found, odds, crops)
-    for number, *looks in zip(new, strips, recogniser.columns(strips), strict=True):
-        seen[number.members] = looks[0], looks[1]
-    both = [seen[number.members] for number in numbers]
-    return (
-        np.array([strip for strip, _ in both], np.uint8).reshape(-1, 3, *STRIP_PX),
-        np.array([columns for _, columns in both], np.float32).reshape(-1, N_COLUMNS, N_CLASSES),
-    )
+    """Return strips (M, 3, 36, 144) and columns (M, 36, 11) of the numbers after revision.
+
+    Those given are of the numbers before; only those that have other boxes now are looked at again.
+    """
+    there = [k for k, number in enumerate(after) if number is not None]
+    strips, columns = strips[there], columns[there]
+    numbers = [number for number in after if number is not None]
+    new = [k for k, number in enumerate(numbers) if number.members != before[there[k]].members]
+    strips[new] = number_strips([numbers[k] for k in new], found, odds, crops)
+    columns[new] = recogniser.columns(strips[new])
+    return strips, columns
 
 
 def _with_confidence(number: Number, confidence: float) -> Number:

@@ -2,8 +2,8 @@
 
 The other networks read digit by digit, and where one box is missing or a letter was boxed their readings
 do not show it.  This one sees the strip of a number and says, column by column, which digits stand there
-(connectionist temporal classification: Graves and others 2006).  Its reading replaces no other: where the
-two agree the number is surer.
+(connectionist temporal classification: Graves and others 2006).  Where it reads a number otherwise, other
+ways to put its boxes together are weighed (`models/revision.py`); where the two agree the number is surer.
 """
 
 import itertools
@@ -25,6 +25,7 @@ N_COLUMNS = STRIP_PX[1] // 4
 N_ANSWERS = 6  # of a number: see `answers_to`
 _FLOOR = -12.0  # no chance is smaller than e to this
 _AHEAD = 3  # digits more or less that still make a difference
+_AT_A_TIME = 256  # numbers, so that memory is bounded
 
 Floats = npt.NDArray[np.float64]
 Columns = npt.NDArray[np.float32]  # log chances of columns, (M, 36, 11)
@@ -121,12 +122,22 @@ def answers_to(texts: Sequence[str], columns: Columns) -> Floats:
     """
     if not texts:
         return np.zeros((0, N_ANSWERS))
+    parts = range(0, len(texts), _AT_A_TIME)
+    return np.concatenate([_answers(texts[k : k + _AT_A_TIME], columns[k : k + _AT_A_TIME]) for k in parts])
+
+
+def _answers(texts: Sequence[str], columns: Columns) -> Floats:
     own = best_texts(columns)
-    of_text, of_own = (
-        log_chances(torch.from_numpy(columns), said).numpy().astype(np.float64).clip(_FLOOR, 0)
-        for said in (texts, own)
-    )
+    of_text, of_own = (_bounded(said, columns) for said in (texts, own))
     same = np.array([a == b for a, b in zip(texts, own, strict=True)], np.float64)
     longer = np.array([len(b) - len(a) for a, b in zip(texts, own, strict=True)], np.float64)
     wrong = np.log(np.maximum(-np.expm1(of_text), np.exp(_FLOOR)))
     return np.column_stack([of_text, of_own, of_text - of_own, wrong, same, longer.clip(-_AHEAD, _AHEAD)])
+
+
+def _bounded(texts: Sequence[str], columns: Columns) -> Floats:
+    """Return the log chance of each text, (M,); without room in the columns it is as small as any."""
+    room = np.array([has_room(text) for text in texts])
+    said = [text if has_room(text) else "" for text in texts]
+    chances = log_chances(torch.from_numpy(columns), said).numpy().astype(np.float64)
+    return np.asarray(np.where(room, chances.clip(_FLOOR, 0), _FLOOR))

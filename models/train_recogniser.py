@@ -28,7 +28,6 @@ _SCALES = 0.1  # standard deviation of the logarithm of the scale that a page is
 _HIT = 0.4  # intersection over union from which a box is of a labelled digit
 _READINGS = 2  # of each page, each with other digits missed
 _NO_BOX, _MISSED, _ADDED = 0.04, 0.1, 0.08  # of all boxes: is not there, is not counted, is counted wrongly
-_NOTHING = 0.5  # of strips that show no number so many are kept
 
 Batch = tuple[Tensor, tuple[str, ...]]  # ink of strips uint8 (N, 1, 36, 144), what stands there
 
@@ -62,20 +61,20 @@ def page_numbers(
         every = [Detection(Box(*(float(v) for v in row[:4])), float(row[4])) for row in drawn]
         digit_of = _labelled(page, every)
         written = _numbers(tuple(Detection(digit.box, 1.0) for digit in page.digits))
+        crops = cut_boxes(large, [detection.box.scaled(CROP_ZOOM) for detection in every])
         for _ in range(_READINGS):
             there = [i for i in range(len(every)) if rng.random() > _NO_BOX]
             found = PageDetections(tuple(every[i] for i in there), 1.0)
             counts = [rng.random() > _MISSED if digit_of[i] >= 0 else rng.random() < _ADDED for i in there]
             numbers = _numbers(found.detections, counts)
-            crops = cut_boxes(large, [every[i].box.scaled(CROP_ZOOM) for i in there])
-            strips = number_strips(numbers, found, np.zeros(len(there)), crops)[:, 0]
+            strips = number_strips(numbers, found, np.zeros(len(there)), crops[there])[:, 0]
             told = [
                 _text(number, [digit_of[there[i]] for i in number.members], page, written)
                 for number in numbers
             ]
-            kept = [k for k, text in enumerate(told) if text or (text == "" and rng.random() < _NOTHING * 5)]
-            ink.append(strips[kept])
-            texts += [told[k] or "" for k in kept]
+            known = [k for k, text in enumerate(told) if text is not None]
+            ink.append(strips[known])
+            texts += [text for text in told if text is not None]
     return NumberStrips(np.concatenate(ink), tuple(texts))
 
 

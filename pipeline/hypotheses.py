@@ -1,9 +1,9 @@
 """Hypotheses: other ways to put a number together from the boxes of its page.
 
-A number may lack a box that was drawn and not accepted, have one that holds no digit, or one whose digit is
-its second or third best.  The boxes alone say how likely each is; what the number looks like as a whole
-says the rest (as a graph of segmentations is searched: LeCun, Bottou, Bengio and Haffner 1998,
-"Gradient-Based Learning Applied to Document Recognition").
+A number may lack boxes that were drawn and not accepted, have one that holds no digit, or one whose digit is
+its second or third best, or be no number at all.  The boxes alone say how likely each is; what the number
+looks like as a whole says the rest (as a graph of segmentations is searched: LeCun, Bottou, Bengio and
+Haffner 1998, "Gradient-Based Learning Applied to Document Recognition").
 """
 
 import itertools
@@ -14,13 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.confidence import REJECT
-from pipeline.numbers import MAX_GAP, MIN_OVERLAP
+from pipeline.numbers import beside, of_one_digit
 from pipeline.page import Number
 
-_FEWEST_WEAK = 4  # of the weak boxes beside a number only the strongest are tried
+_MOST_WEAK = 4  # of the weak boxes beside a number only the strongest are tried
 _MAX_ADDED = 2
 _OTHER_DIGITS = 2  # of each box
-_INSIDE = 0.5  # of a box's width that another covers: both are of one digit
+_INSIDE = 0.5
 _HEIGHTS = 0.35, 1.8  # times a number's digits: how high another one may be
 _FLOOR = 1e-4  # no digit is less likely
 
@@ -67,18 +67,26 @@ def hypotheses(
 
 
 def _weak(members: list[int], boxes: Floats, digits: Ints, odds: Floats) -> list[int]:
-    """Return the likeliest boxes on a number's line, within a digit's gap, that were not accepted."""
-    x0, y0 = boxes[members, :2].min(axis=0)
-    x1, y1 = boxes[members, 2:].max(axis=0)
+    """Return the likeliest boxes beside a number that were not accepted, none of a digit that was."""
     heights = boxes[:, 3] - boxes[:, 1]
     usual = heights[members].mean()
-    near = np.minimum(boxes[:, 3], y1) - np.maximum(boxes[:, 1], y0) > MIN_OVERLAP * np.minimum(
-        y1 - y0, heights
-    )
-    near &= np.maximum(boxes[:, 0] - x1, x0 - boxes[:, 2]) < MAX_GAP * usual
-    near &= (digits == REJECT) & (heights > _HEIGHTS[0] * usual) & (heights < _HEIGHTS[1] * usual)
-    weak = [i for i in np.flatnonzero(near).tolist() if not any(_covers(boxes[i], boxes[m]) for m in members)]
-    return sorted(weak, key=lambda i: (-odds[i], *boxes[i].tolist()))[:_FEWEST_WEAK]
+    near = beside(boxes, members) & (digits == REJECT)
+    near &= (heights > _HEIGHTS[0] * usual) & (heights < _HEIGHTS[1] * usual)
+    of_others = digits != REJECT
+    of_others[members] = False
+    weak = [
+        i
+        for i in np.flatnonzero(near).tolist()
+        if not of_one_digit(boxes[i], boxes[of_others]).any()
+        and not any(_covers(boxes[i], boxes[m]) for m in members)
+    ]
+    return sorted(weak, key=lambda i: (-odds[i], *boxes[i].tolist()))[:_MOST_WEAK]
+
+
+def _covers(one: Floats, other: Floats) -> bool:
+    """Say whether two boxes share half of the narrower one's width: cores of slanted digits touch too."""
+    shared = min(one[2], other[2]) - max(one[0], other[0])
+    return bool(shared > _INSIDE * min(one[2] - one[0], other[2] - other[0]))
 
 
 def _some(weak: list[int], boxes: Floats) -> Iterator[tuple[int, ...]]:
@@ -87,8 +95,3 @@ def _some(weak: list[int], boxes: Floats) -> Iterator[tuple[int, ...]]:
         for some in itertools.combinations(weak, n):
             if not any(_covers(boxes[a], boxes[b]) for a, b in itertools.combinations(some, 2)):
                 yield some
-
-
-def _covers(one: Floats, other: Floats) -> bool:
-    shared = min(one[2], other[2]) - max(one[0], other[0])
-    return bool(shared > _INSIDE * min(one[2] - one[0], other[2] - other[0]))
