@@ -1,24 +1,17 @@
 """`archive train`: the training of each network, on label sets that `archive labels` made."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
 
 import click
 
-from cli.options import common_options, settings_of
+from cli.options import FOLDER, PLAIN_FILE, Decorated, common_options, settings_of
 from cli.train_on_pages import confidence, judge, rescorer
 from pipeline.errors import SourceError
-
-Decorated = TypeVar("Decorated", bound=Callable[..., Any])
-
-_FILE = click.Path(path_type=Path, dir_okay=False)
-_FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
 
 
 def _training_options(command: Decorated) -> Decorated:
     for add in (
-        click.option("--start", type=_FILE, metavar="FILE", help="Go on from this checkpoint."),
+        click.option("--start", type=PLAIN_FILE, metavar="FILE", help="Go on from this checkpoint."),
         click.option(
             "--seed", type=int, default=0, show_default=True, help="Same seed, same order of pages."
         ),
@@ -30,7 +23,7 @@ def _training_options(command: Decorated) -> Decorated:
             help="How long to train.",
         ),
         click.option(
-            "-o", "--output", type=_FILE, required=True, metavar="FILE", help="The checkpoint to write."
+            "-o", "--output", type=PLAIN_FILE, required=True, metavar="FILE", help="The checkpoint to write."
         ),
         click.argument("sets", nargs=-1, required=True, metavar="FOLDER[=SHARE]…"),
     ):
@@ -110,9 +103,11 @@ def orienter(
 @train.command()
 @_training_options
 @click.option(
-    "--mnist", type=_FOLDER, metavar="FOLDER", help="Learn from MNIST's digits too (its four idx files)."
+    "--mnist", type=FOLDER, metavar="FOLDER", help="Learn from MNIST's digits too (its four idx files)."
 )
-@click.option("--boxes", type=_FILE, metavar="FILE", help="Learn from the boxes that this detector draws.")
+@click.option(
+    "--boxes", type=PLAIN_FILE, metavar="FILE", help="Learn from the boxes that this detector draws."
+)
 @common_options
 @click.pass_context
 def classifier(
@@ -162,7 +157,7 @@ def classifier(
 @_training_options
 @click.option(
     "--boxes",
-    type=_FILE,
+    type=PLAIN_FILE,
     required=True,
     metavar="FILE",
     help="Learn from the boxes that this detector draws.",

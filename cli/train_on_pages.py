@@ -2,18 +2,21 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
 
 import click
 
-from cli.options import common_options, judging_options, labelling_options, network_options, settings_of
+from cli.options import (
+    FOLDER,
+    PLAIN_FILE,
+    Decorated,
+    common_options,
+    judging_options,
+    labelling_options,
+    network_options,
+    settings_of,
+)
 from cli.terminal import counted, say
 from pipeline.errors import PagesFailedError
-
-Decorated = TypeVar("Decorated", bound=Callable[..., Any])
-
-_FILE = click.Path(path_type=Path, dir_okay=False)
-_FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
 
 
 def _in_other_hands(minutes: float) -> Callable[[Decorated], Decorated]:
@@ -22,7 +25,12 @@ def _in_other_hands(minutes: float) -> Callable[[Decorated], Decorated]:
     def add_options(command: Decorated) -> Decorated:
         for add in (
             click.option(
-                "-o", "--output", type=_FILE, required=True, metavar="FILE", help="The checkpoint to write."
+                "-o",
+                "--output",
+                type=PLAIN_FILE,
+                required=True,
+                metavar="FILE",
+                help="The checkpoint to write.",
             ),
             click.option(
                 "--minutes",
@@ -39,7 +47,7 @@ def _in_other_hands(minutes: float) -> Callable[[Decorated], Decorated]:
                 show_default=True,
                 help="Readings of each page.",
             ),
-            click.argument("pages", type=_FOLDER),
+            click.argument("pages", type=FOLDER),
         ):
             command = add(command)
         return command
@@ -91,8 +99,10 @@ def judge(ctx: click.Context, pages: Path, hands: int, seed: int, minutes: float
 
 
 @click.command()
-@click.argument("pages", type=_FOLDER)
-@click.option("-o", "--output", type=_FILE, required=True, metavar="FILE", help="The checkpoint to write.")
+@click.argument("pages", type=FOLDER)
+@click.option(
+    "-o", "--output", type=PLAIN_FILE, required=True, metavar="FILE", help="The checkpoint to write."
+)
 @network_options
 @common_options
 @click.pass_context

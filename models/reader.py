@@ -18,7 +18,7 @@ from pipeline.numbers import group_numbers
 from pipeline.page import Number, PageDetections, Reading
 from pipeline.strips import Strips, number_strips
 
-ACCEPT_BAR = 0.34  # a box counts as a digit where the rescorer gives it this chance
+ACCEPT_BAR = 0.34  # a box counts as a digit, at first, where the rescorer gives it this chance
 _RUNNERS_UP = 2
 
 Floats = npt.NDArray[np.float64]

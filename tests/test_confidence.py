@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.calibrate import Outcomes, cross_fitted, fit_confidence
-from pipeline.confidence import REJECT, Confidence, apply_logistic, fit_logistic, logit
+from pipeline.confidence import REJECT, Confidence, apply_logistic, fit_logistic, logit, of_members
 from pipeline.doubts import N_DOUBTS
 
 
@@ -24,8 +24,9 @@ def outcomes(seed: int, n: int = 400) -> Outcomes:
     numbers = tuple(np.arange(k, k + 2) for k in range(0, n, 2))
     both = np.array([right[members].all() for members in numbers])
     doubts = np.zeros((len(numbers), N_DOUBTS))
-    said = np.zeros(len(numbers))
-    return Outcomes(chances, scores, logit(scores), digits, classes, numbers, doubts, said, said, both)
+    agreed = np.where(both, 1.0, -1.0) + rng.normal(size=len(numbers))
+    judged = rng.normal(size=len(numbers))  # of this one they learn that it says nothing
+    return Outcomes(chances, scores, logit(scores), digits, classes, numbers, doubts, agreed, judged, both)
 
 
 def test_cross_fitted_confidence_says_how_often_digits_and_numbers_are_right() -> None:
@@ -40,6 +41,17 @@ def test_cross_fitted_confidence_says_how_often_digits_and_numbers_are_right() -
             inside = (sure >= low) & (sure < high)
             assert inside.sum() > 100
             assert sure[inside].mean() == pytest.approx(right[inside].mean(), abs=0.07)
+
+
+def test_confidence_listens_to_a_recogniser_that_knows() -> None:
+    fitted = fit_confidence([outcomes(seed) for seed in range(8)])
+    assert fitted.digit[-1] > 0.5  # that its number is read the same
+    assert fitted.number[-2] > 0.5 and abs(fitted.number[-1]) < 0.1
+
+
+def test_each_digit_has_what_is_said_of_its_number() -> None:
+    assert of_members(np.array([2.0, -1.0]), [(4, 1), (0,)], 5).tolist() == [-1, 2, 0, 0, 2]
+    assert of_members(np.zeros(0), [], 2).tolist() == [0, 0]
 
 
 def test_a_page_does_not_see_its_own_truth() -> None:
