@@ -20,7 +20,7 @@ Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 OPTIONS, CONFIG, VERBOSE = "archive.options", "archive.config", "archive.verbose"
 
 FILE = click.Path(path_type=Path)
-PLAIN_FILE = click.Path(path_type=Path, dir_okay=False)
+A_FILE = click.Path(path_type=Path, dir_okay=False)
 FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
 
 

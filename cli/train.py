@@ -4,14 +4,14 @@ from pathlib import Path
 
 import click
 
-from cli.options import FOLDER, PLAIN_FILE, Decorated, common_options, settings_of
+from cli.options import A_FILE, FOLDER, Decorated, common_options, settings_of
 from cli.train_on_pages import confidence, judge, rescorer
 from pipeline.errors import SourceError
 
 
 def _training_options(command: Decorated) -> Decorated:
     for add in (
-        click.option("--start", type=PLAIN_FILE, metavar="FILE", help="Go on from this checkpoint."),
+        click.option("--start", type=A_FILE, metavar="FILE", help="Go on from this checkpoint."),
         click.option(
             "--seed", type=int, default=0, show_default=True, help="Same seed, same order of pages."
         ),
@@ -23,7 +23,7 @@ def _training_options(command: Decorated) -> Decorated:
             help="How long to train.",
         ),
         click.option(
-            "-o", "--output", type=PLAIN_FILE, required=True, metavar="FILE", help="The checkpoint to write."
+            "-o", "--output", type=A_FILE, required=True, metavar="FILE", help="The checkpoint to write."
         ),
         click.argument("sets", nargs=-1, required=True, metavar="FOLDER[=SHARE]…"),
     ):
@@ -105,9 +105,7 @@ def orienter(
 @click.option(
     "--mnist", type=FOLDER, metavar="FOLDER", help="Learn from MNIST's digits too (its four idx files)."
 )
-@click.option(
-    "--boxes", type=PLAIN_FILE, metavar="FILE", help="Learn from the boxes that this detector draws."
-)
+@click.option("--boxes", type=A_FILE, metavar="FILE", help="Learn from the boxes that this detector draws.")
 @common_options
 @click.pass_context
 def classifier(
@@ -157,7 +155,7 @@ def classifier(
 @_training_options
 @click.option(
     "--boxes",
-    type=PLAIN_FILE,
+    type=A_FILE,
     required=True,
     metavar="FILE",
     help="Learn from the boxes that this detector draws.",

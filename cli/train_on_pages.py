@@ -6,8 +6,8 @@ from pathlib import Path
 import click
 
 from cli.options import (
+    A_FILE,
     FOLDER,
-    PLAIN_FILE,
     Decorated,
     common_options,
     judging_options,
@@ -27,7 +27,7 @@ def _in_other_hands(minutes: float) -> Callable[[Decorated], Decorated]:
             click.option(
                 "-o",
                 "--output",
-                type=PLAIN_FILE,
+                type=A_FILE,
                 required=True,
                 metavar="FILE",
                 help="The checkpoint to write.",
@@ -100,9 +100,7 @@ def judge(ctx: click.Context, pages: Path, hands: int, seed: int, minutes: float
 
 @click.command()
 @click.argument("pages", type=FOLDER)
-@click.option(
-    "-o", "--output", type=PLAIN_FILE, required=True, metavar="FILE", help="The checkpoint to write."
-)
+@click.option("-o", "--output", type=A_FILE, required=True, metavar="FILE", help="The checkpoint to write.")
 @network_options
 @common_options
 @click.pass_context
