@@ -19,7 +19,7 @@ class Outcomes:
 
     `chances` float64 (N, 11) are the classifier's, `scores` (N,) the detector's; `digits` int64 (N,) were
     read, `classes` int64 (N,) stand there (10: none).  `numbers` are M arrays of positions among the
-    digits, `doubts` float64 (M, 3) of them as `number_doubts` gives them, `agreed` (M,) the log-odds that
+    digits, `agreed` float64 (M,) the log-odds that
     the recogniser reads the same, `judged` (M,) the judge's, `numbers_right` bool (M,).
     """
 
@@ -29,7 +29,6 @@ class Outcomes:
     digits: npt.NDArray[np.int64]
     classes: npt.NDArray[np.int64]
     numbers: tuple[npt.NDArray[np.int64], ...]
-    doubts: npt.NDArray[np.float64]
     agreed: npt.NDArray[np.float64]
     judged: npt.NDArray[np.float64]
     numbers_right: npt.NDArray[np.bool_]
@@ -53,9 +52,7 @@ def fit_confidence(pages: Sequence[Outcomes]) -> Confidence:
     ]
     digit = fit_logistic(np.concatenate(features), np.concatenate([page.right for page in pages]))
     so_far = Confidence(digit=digit)
-    numbers = [
-        number_features(_of_members(so_far, page), page.doubts, page.agreed, page.judged) for page in pages
-    ]
+    numbers = [number_features(_of_members(so_far, page), page.judged) for page in pages]
     right = np.concatenate([page.numbers_right for page in pages])
     return Confidence(digit=digit, number=fit_logistic(np.concatenate(numbers), right))
 
@@ -68,8 +65,7 @@ def cross_fitted(
     for k, page in enumerate(pages):
         confidence = fit_confidence([*pages[:k], *pages[k + 1 :]])
         digits.append(_of_digits(confidence, page))
-        of_numbers = _of_members(confidence, page)
-        numbers.append(confidence.of_numbers(of_numbers, page.doubts, page.agreed, page.judged))
+        numbers.append(confidence.of_numbers(_of_members(confidence, page), page.judged))
     return digits, numbers
 
 

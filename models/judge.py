@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from models.layers import conv
 from models.recogniser import N_ANSWERS
-from pipeline.confidence import REJECT, doubt_features, logit
+from pipeline.confidence import REJECT, logit
 from pipeline.context import N_CONTEXT, number_context
-from pipeline.doubts import N_DOUBTS
+from pipeline.doubts import N_DOUBTS, doubt_features
 from pipeline.page import Number, PageDetections
 from pipeline.turning import upright_corners
 

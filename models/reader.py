@@ -92,7 +92,7 @@ def read_chances(
     if readers.judge is not None:
         judged = readers.judge.odds(strips, number_clues(numbers, found, chances, odds, doubts, answers))
     of_digits = [sure[list(number.members)] for number in numbers]
-    of_numbers = confidence.of_numbers(of_digits, doubts, agreement(answers), judged)
+    of_numbers = confidence.of_numbers(of_digits, judged)
     numbers = tuple(map(_with_confidence, numbers, of_numbers.tolist()))
     return CropsRead(chances, odds, readings, numbers, doubts, answers, judged)
 

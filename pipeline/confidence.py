@@ -14,10 +14,9 @@ import numpy.typing as npt
 REJECT = 10  # the last of a crop's eleven classes: there is no digit
 
 _EDGE = 1e-4  # nobody is surer than this
-_FAINT = 0.02  # of what stands beside a number: less says nothing
 _RIDGE = 0.05  # keeps weights small where there is little to learn from
 _ROUNDS = 50
-_N_DIGIT, _N_NUMBER = 7, 10  # weights of the regressions, their constants included
+_N_DIGIT, _N_NUMBER = 7, 6  # weights of the regressions, their constants included
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -52,15 +51,14 @@ class Confidence:
             return np.asarray(np.take_along_axis(chances, digits[:, None], axis=1)[:, 0], np.float64)
         return apply_logistic(self.digit, digit_features(digits, chances, scores, odds, agreed))
 
-    def of_numbers(self, numbers: Sequence[Floats], doubts: Floats, agreed: Floats, judged: Floats) -> Floats:
+    def of_numbers(self, numbers: Sequence[Floats], judged: Floats) -> Floats:
         """Return the confidence in each of M numbers, (M,), from those of its digits.
 
-        `doubts` (M, 3) are what `number_doubts` says of them, `agreed` (M,) the log-odds that the
-        recogniser reads the same, `judged` (M,) the judge's.
+        `judged` (M,) are the judge's log-odds.
         """
         if not self.number:
             return np.array([float(np.prod(digits)) for digits in numbers])
-        return apply_logistic(self.number, number_features(numbers, doubts, agreed, judged))
+        return apply_logistic(self.number, number_features(numbers, judged))
 
 
 def digit_features(digits: Ints, chances: Floats, scores: Floats, odds: Floats, agreed: Floats) -> Floats:
@@ -93,19 +91,14 @@ def of_members(values: Floats, members: Sequence[Sequence[int]], n: int) -> Floa
     return spread
 
 
-def number_features(numbers: Sequence[Floats], doubts: Floats, agreed: Floats, judged: Floats) -> Floats:
-    """Return what a number's confidence depends on, (M, 9)."""
+def number_features(numbers: Sequence[Floats], judged: Floats) -> Floats:
+    """Return what a number's confidence depends on, (M, 5)."""
     rows = [
         (logit(np.prod(digits)), logit(np.min(digits)), np.log(len(digits)), len(digits) == 1)
         for digits in numbers
     ]
     of_digits = np.array(rows, np.float64).reshape(-1, 4)
-    return np.column_stack([of_digits, doubt_features(doubts), agreed, judged])
-
-
-def doubt_features(doubts: Floats) -> Floats:
-    """Return doubts, (M, 3) as of `number_doubts`, as a regression or a network sees them best, (M, 3)."""
-    return np.column_stack([np.log(np.maximum(doubts[:, 0], _FAINT)), doubts[:, 1:]])
+    return np.column_stack([of_digits, judged])
 
 
 def fit_logistic(features: Floats, right: npt.NDArray[np.bool_]) -> tuple[float, ...]:

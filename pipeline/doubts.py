@@ -12,6 +12,7 @@ from pipeline.page import Number, PageDetections, Reading
 from pipeline.turning import upright_corners
 
 N_DOUBTS = 3
+_FAINT = 0.02  # a chance that is less says nothing
 _INSIDE = 0.5  # of a detection's width that a digit of the number covers: it is no further digit of it
 _BESIDE = 0.8  # ink is looked for so many heights beside a number: where its next digit would stand
 _INNER = 0.9  # of a digit's height: lines above and below reach into the rest
@@ -43,6 +44,11 @@ def number_doubts(
         ink = max(_ink_right(crops[first][:, :, ::-1], boxes[first]), _ink_right(crops[last], boxes[last]))
         doubts[k] = chance[near].max(initial=0.0), (near & accepted).any(), ink
     return doubts
+
+
+def doubt_features(doubts: Floats) -> Floats:
+    """Return doubts, (M, 3) as of `number_doubts`, as a network sees them best, (M, 3)."""
+    return np.column_stack([np.log(np.maximum(doubts[:, 0], _FAINT)), doubts[:, 1:]])
 
 
 def _ink_right(crop: Crops, box: Floats) -> float:
