@@ -164,8 +164,8 @@ def _queue() -> Check:
 
 
 def _weights(kind: str, settings: Settings) -> Check:
-    from models import reader
+    from models import loaded
 
     file: Path = getattr(settings, kind)
-    sha256: str = getattr(reader, f"load_{kind}")(file, settings.device).sha256
+    sha256: str = getattr(loaded, f"load_{kind}")(file, settings.device).sha256
     return Check(kind, "ok", f"{file.name}, {size(file.stat().st_size)}, sha256 {sha256[:16]}…, loads")
