@@ -14,13 +14,12 @@ from cli.terminal import counted, size
 from pipeline.database import HEAD, OwnerLock, open_database
 from pipeline.engines import name_of, parse_url, sqlite_file
 from pipeline.errors import ArchiveError, BusyError
-from pipeline.settings import Settings
+from pipeline.settings import NETWORKS, Settings
 from pipeline.storage import Files
 from workers.agreed import n_cores
 from workers.app import create_app
 
 LIBRARIES = ("celery", "torch", "sqlalchemy", "pillow", "pypdfium2", "numpy")
-NETWORKS = ("orienter", "detector", "classifier", "rescorer", "judge")  # by their settings
 LEAST_MEMORY_BYTES = 2_000_000_000  # what an A3 page at 600 dpi needs
 LEAST_DISK_BYTES = 1_000_000_000
 
@@ -107,7 +106,7 @@ def _available_bytes() -> int | None:
 def _device(settings: Settings) -> Check:
     import torch
 
-    from models.reader import pick_device
+    from models.loaded import pick_device
 
     device = pick_device(settings.device)
     on_gpu = device.type == "cuda"
@@ -165,8 +164,8 @@ def _queue() -> Check:
 
 
 def _weights(kind: str, settings: Settings) -> Check:
-    from models import reader
+    from models import loaded
 
     file: Path = getattr(settings, kind)
-    sha256: str = getattr(reader, f"load_{kind}")(file, settings.device).sha256
+    sha256: str = getattr(loaded, f"load_{kind}")(file, settings.device).sha256
     return Check(kind, "ok", f"{file.name}, {size(file.stat().st_size)}, sha256 {sha256[:16]}…, loads")

@@ -170,7 +170,7 @@ def _measured(
     """Return the report on a folder, and how many of its pages could not be read."""
     from cli.evaluating import evaluate_pages
     from cli.evaluating_sets import evaluate_digits, evaluate_fields, evaluate_tables
-    from models.reader import load_classifier
+    from models.loaded import load_classifier
     from models.whole import load_chain
 
     if kind == "digits":

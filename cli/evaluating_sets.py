@@ -10,7 +10,7 @@ from cli.terminal import Column
 from cli.truths import exported, read_truths
 from cli.wrong_cells import wrong_field
 from models.evaluation import DigitsRead, class_confusions, read_digits
-from models.reader import Classifier
+from models.loaded import Classifier
 from models.training_crops import mnist_crops
 from models.whole import Chain
 from pipeline.coco import Field, FieldScore, field_confusions, read_coco, score_field

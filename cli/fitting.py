@@ -33,6 +33,7 @@ def fit_on_pages(settings: Settings, folder: Path, output: Path) -> tuple[str, i
     of_digits, of_numbers = cross_fitted_worth(pages)
     fitted = fit_confidence(pages)
     weights, metadata = load_checkpoint(settings.classifier, "digit-classifier")
+    judge = chain.readers.judge
     metadata = replace(
         metadata,
         confidence={
@@ -43,8 +44,9 @@ def fit_on_pages(settings: Settings, folder: Path, output: Path) -> tuple[str, i
         | {
             "confidence fitted on": folder.resolve().name,
             "with detector": chain.detector.sha256,
-            "with rescorer": chain.rescorer.sha256,
-            "with judge": chain.judge.sha256,
+            "with rescorer": chain.readers.rescorer.sha256,
+            "with recogniser": chain.readers.recogniser.sha256,
+            **({"with judge": judge.sha256} if judge else {}),
         },
     )
     save_checkpoint(output, weights, metadata)

@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.options import FILE, common_options, json_option, labelling_options, settings_of
+from cli.options import FILE, FOLDER, common_options, json_option, labelling_options, settings_of
 from cli.terminal import SCHEMA_VERSION, Column, counted, print_json, print_table, say
 
 if TYPE_CHECKING:
     from pipeline.label_report import Report, Yield
-
-_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
 @click.command()
@@ -26,11 +24,11 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
     "--drawn", type=click.IntRange(1), metavar="N", help="Draw N pages instead of reading transcriptions."
 )
 @click.option(
-    "--from-set", type=_FOLDER, metavar="FOLDER", help="Take the pages of a label set, to paste into."
+    "--from-set", type=FOLDER, metavar="FOLDER", help="Take the pages of a label set, to paste into."
 )
 @click.option(
     "--paste",
-    type=_FOLDER,
+    type=FOLDER,
     multiple=True,
     metavar="FOLDER",
     help="Set numbers of these hands into blank places: MNIST's folder, or pictures with a PATH;NUM csv."

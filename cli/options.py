@@ -20,6 +20,8 @@ Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 OPTIONS, CONFIG, VERBOSE = "archive.options", "archive.config", "archive.verbose"
 
 FILE = click.Path(path_type=Path)
+A_FILE = click.Path(path_type=Path, dir_okay=False)
+FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
 
 
 def common_options(command: Decorated) -> Decorated:
@@ -31,7 +33,7 @@ def common_options(command: Decorated) -> Decorated:
 
 def reading_options(command: Decorated) -> Decorated:
     """Add the settings that say how pages are read."""
-    networks = (_device, _orienter, _detector, _classifier, _rescorer, _judge)
+    networks = (_device, _orienter, _detector, _classifier, _rescorer, _recogniser, _judge)
     for add in reversed((_max_pixels, _dpi, _threads, *networks, _deadline, _deaths)):
         command = add(command)
     return command
@@ -39,7 +41,8 @@ def reading_options(command: Decorated) -> Decorated:
 
 def network_options(command: Decorated) -> Decorated:
     """Add the settings of a command that reads pages itself, one after the other."""
-    for add in reversed((_max_pixels, _dpi, _device, _orienter, _detector, _classifier, _rescorer, _judge)):
+    networks = (_orienter, _detector, _classifier, _rescorer, _recogniser, _judge)
+    for add in reversed((_max_pixels, _dpi, _device, *networks)):
         command = add(command)
     return command
 
@@ -53,7 +56,7 @@ def labelling_options(command: Decorated) -> Decorated:
 
 def judging_options(command: Decorated) -> Decorated:
     """Add the settings of reading that matter where numbers of upright pages are judged."""
-    for add in reversed((_max_pixels, _device, _detector, _classifier, _rescorer)):
+    for add in reversed((_max_pixels, _device, _detector, _classifier, _rescorer, _recogniser)):
         command = add(command)
     return command
 
@@ -166,6 +169,9 @@ _detector = _setting("--detector", "detector", "FILE", FILE, "Other weights to f
 _classifier = _setting("--classifier", "classifier", "FILE", FILE, "Other weights to read digits with.")
 _rescorer = _setting(
     "--rescorer", "rescorer", "FILE", FILE, "Other weights to tell digits by their neighbours."
+)
+_recogniser = _setting(
+    "--recogniser", "recogniser", "FILE", FILE, "Other weights to read whole numbers with."
 )
 _judge = _setting("--judge", "judge", "FILE", FILE, "Other weights to judge whole numbers with.")
 _deadline = _setting(

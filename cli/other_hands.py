@@ -13,7 +13,8 @@ from torch import nn
 from cli.trainings import Job, Keeper, check_folder
 from cli.truths import read_truths
 from models.judge import JudgeConfig, NumberJudge
-from models.reader import Classifier, Detector, load_classifier, load_detector, load_rescorer
+from models.loaded import Classifier, Detector, load_classifier, load_detector, load_recogniser, load_rescorer
+from models.reader import Readers
 from models.rescorer import DigitRescorer, RescorerConfig
 from models.scale import DIGIT_PX
 from models.train_judge import judge_batches, judge_losses, judge_recipe, number_truths
@@ -89,9 +90,13 @@ def train_judge(job: OtherHands) -> int:
     """
     check_folder(job.output)
     detector, classifier = _find_and_read(job.settings)
-    rescorer = load_rescorer(job.settings.rescorer, job.settings.device)
+    readers = Readers(
+        classifier,
+        load_rescorer(job.settings.rescorer, job.settings.device),
+        load_recogniser(job.settings.recogniser, job.settings.device),
+    )
     rng = np.random.default_rng([job.seed, 1])  # apart from the one that draws hands
-    pages, n_failed = job.read(detector, partial(number_truths, detector, classifier, rescorer, rng))
+    pages, n_failed = job.read(detector, partial(number_truths, detector, readers, rng))
     if sum(len(page.clues) for page in pages) < 2:
         raise SourceError("no number was read on the pages: there is nothing to learn from")
     recipe = judge_recipe(job.minutes, job.seed)

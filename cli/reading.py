@@ -19,19 +19,10 @@ from pipeline.database import OwnerLock, reading, writing
 from pipeline.errors import MissingError
 from pipeline.ledger import Counts, FailedId
 from pipeline.queries import Failure
-from pipeline.settings import Settings
+from pipeline.settings import NETWORKS, Settings
 from workers.watch import run_until_done
 
-
-@dataclass(frozen=True, slots=True)
-class Weights:
-    """The checkpoints that pages are read with, by their SHA-256."""
-
-    orienter_sha256: str
-    detector_sha256: str
-    classifier_sha256: str
-    rescorer_sha256: str
-    judge_sha256: str
+Weights = dict[str, str]  # the SHA-256 of each network's checkpoint, by the network's name
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +125,7 @@ class _Watch:
 
 def find_weights(settings: Settings) -> Weights:
     """Return the weights that the settings name; MissingError if they are not there."""
-    files = settings.orienter, settings.detector, settings.classifier, settings.rescorer, settings.judge
-    return Weights(*map(_sha256, files))
+    return {kind: _sha256(getattr(settings, kind)) for kind in NETWORKS}
 
 
 def _sha256(file: Path) -> str:
@@ -152,16 +142,14 @@ def _sha256(file: Path) -> str:
 def _run(db: Engine, settings: Settings, weights: Weights, *, again: bool) -> int:
     # of the settings only these change what is read; the others say how fast, and what is refused
     changing = {
-        "orienter": weights.orienter_sha256,
-        "rescorer": weights.rescorer_sha256,
-        "judge": weights.judge_sha256,
+        **{kind: sha256 for kind, sha256 in weights.items() if kind not in ("detector", "classifier")},
         "render_dpi": settings.render_dpi,
     }
     with writing(db) as conn:
         return catalogue.current_run(
             conn,
-            weights.detector_sha256,
-            weights.classifier_sha256,
+            weights["detector"],
+            weights["classifier"],
             json.dumps(changing, sort_keys=True),
             new=again,
             now=time.time(),

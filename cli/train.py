@@ -1,24 +1,17 @@
 """`archive train`: the training of each network, on label sets that `archive labels` made."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
 
 import click
 
-from cli.options import common_options, judging_options, labelling_options, network_options, settings_of
-from cli.terminal import counted, say
-from pipeline.errors import PagesFailedError
-
-Decorated = TypeVar("Decorated", bound=Callable[..., Any])
-
-_FILE = click.Path(path_type=Path, dir_okay=False)
-_FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
+from cli.options import A_FILE, FOLDER, Decorated, common_options, settings_of
+from cli.train_on_pages import confidence, judge, rescorer
+from pipeline.errors import SourceError
 
 
 def _training_options(command: Decorated) -> Decorated:
     for add in (
-        click.option("--start", type=_FILE, metavar="FILE", help="Go on from this checkpoint."),
+        click.option("--start", type=A_FILE, metavar="FILE", help="Go on from this checkpoint."),
         click.option(
             "--seed", type=int, default=0, show_default=True, help="Same seed, same order of pages."
         ),
@@ -30,43 +23,12 @@ def _training_options(command: Decorated) -> Decorated:
             help="How long to train.",
         ),
         click.option(
-            "-o", "--output", type=_FILE, required=True, metavar="FILE", help="The checkpoint to write."
+            "-o", "--output", type=A_FILE, required=True, metavar="FILE", help="The checkpoint to write."
         ),
         click.argument("sets", nargs=-1, required=True, metavar="FOLDER[=SHARE]…"),
     ):
         command = add(command)
     return command
-
-
-def _in_other_hands(minutes: float) -> Callable[[Decorated], Decorated]:
-    """Return what adds the options of a training on pages that are read in other hands."""
-
-    def add_options(command: Decorated) -> Decorated:
-        for add in (
-            click.option(
-                "-o", "--output", type=_FILE, required=True, metavar="FILE", help="The checkpoint to write."
-            ),
-            click.option(
-                "--minutes",
-                type=click.FloatRange(0, min_open=True),
-                default=minutes,
-                show_default=True,
-                help="How long to train once the pages are read.",
-            ),
-            click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same hands."),
-            click.option(
-                "--hands",
-                type=click.IntRange(1),
-                default=2,
-                show_default=True,
-                help="Readings of each page.",
-            ),
-            click.argument("pages", type=_FOLDER),
-        ):
-            command = add(command)
-        return command
-
-    return add_options
 
 
 @click.group()
@@ -141,9 +103,9 @@ def orienter(
 @train.command()
 @_training_options
 @click.option(
-    "--mnist", type=_FOLDER, metavar="FOLDER", help="Learn from MNIST's digits too (its four idx files)."
+    "--mnist", type=FOLDER, metavar="FOLDER", help="Learn from MNIST's digits too (its four idx files)."
 )
-@click.option("--boxes", type=_FILE, metavar="FILE", help="Learn from the boxes that this detector draws.")
+@click.option("--boxes", type=A_FILE, metavar="FILE", help="Learn from the boxes that this detector draws.")
 @common_options
 @click.pass_context
 def classifier(
@@ -167,7 +129,7 @@ def classifier(
 
     from cli.trainings import Job, read_sets
     from models.classifier import ClassifierConfig, DigitClassifier
-    from models.reader import load_detector
+    from models.loaded import load_detector
     from models.train_classifier import classifier_batches, classifier_losses, classifier_recipe
     from models.training_crops import accuracy, mnist_crops, page_crops
 
@@ -190,75 +152,50 @@ def classifier(
 
 
 @train.command()
-@_in_other_hands(minutes=0.1)
-@labelling_options
+@_training_options
+@click.option(
+    "--boxes",
+    type=A_FILE,
+    required=True,
+    metavar="FILE",
+    help="Learn from the boxes that this detector draws.",
+)
 @common_options
 @click.pass_context
-def rescorer(ctx: click.Context, pages: Path, hands: int, seed: int, minutes: float, output: Path) -> None:
-    """Train the network that tells digits by their neighbours.
-
-    PAGES is a folder of ALTO 4 or PAGE XML files with their images, those that the other networks were
-    trained on.  They are read as if other hands had written them, leaning and bent, so that
-    they are as hard as new ones.
+def recogniser(
+    ctx: click.Context,
+    sets: tuple[str, ...],
+    output: Path,
+    minutes: float,
+    seed: int,
+    start: Path | None,
+    boxes: Path,
+) -> None:
+    """Train the network that reads whole numbers, on label sets.
 
     \b
     Examples:
-      archive train rescorer registers/train -o rescorer.safetensors
-      archive train rescorer mine --detector d.safetensors --classifier c.safetensors -o r.safetensors
+      archive train recogniser labels=0.5 pasted=0.5 --boxes detector.safetensors -o recogniser.safetensors
+      archive train recogniser mine --boxes d.safetensors --start recogniser.safetensors -o mine.safetensors
     """
-    from cli.other_hands import OtherHands, train_rescorer
+    import numpy as np
 
-    _end(ctx, train_rescorer(OtherHands(settings_of(ctx), pages, output, hands, seed, minutes)))
+    from cli.trainings import Job, read_sets
+    from models.loaded import load_detector
+    from models.recogniser import NumberRecogniser, RecogniserConfig
+    from models.train_recogniser import page_numbers, recogniser_batches, recogniser_losses, recogniser_recipe
 
-
-@train.command()
-@_in_other_hands(minutes=15.0)
-@judging_options
-@common_options
-@click.pass_context
-def judge(ctx: click.Context, pages: Path, hands: int, seed: int, minutes: float, output: Path) -> None:
-    """Train the network that judges whole numbers.
-
-    PAGES is as for `archive train rescorer`, and they are read in the same way: the judge learns which
-    numbers the other networks read whole.
-
-    \b
-    Examples:
-      archive train judge registers/train --hands 4 -o judge.safetensors
-      archive train judge mine --rescorer r.safetensors -o judge.safetensors
-    """
-    from cli.other_hands import OtherHands, train_judge
-
-    _end(ctx, train_judge(OtherHands(settings_of(ctx), pages, output, hands, seed, minutes)))
+    config, recipe = RecogniserConfig(), recogniser_recipe(minutes, seed, goes_on=start is not None)
+    job = Job(settings_of(ctx).device, output, start, sets)
+    training = job.begin("number-recogniser", lambda: NumberRecogniser(config), config, recipe)
+    drawer = load_detector(boxes, "cpu").network
+    rng = np.random.default_rng(seed)
+    numbers = [(page_numbers(pages, drawer, rng), share) for pages, share in read_sets(sets)]
+    if not any(part.texts for part, _ in numbers):
+        raise SourceError("no number was found on the pages: there is nothing to learn from")
+    training.run(lambda rng: recogniser_batches(numbers, rng), recogniser_losses)
+    training.finish()
 
 
-@train.command()
-@click.argument("pages", type=_FOLDER)
-@click.option("-o", "--output", type=_FILE, required=True, metavar="FILE", help="The checkpoint to write.")
-@network_options
-@common_options
-@click.pass_context
-def confidence(ctx: click.Context, pages: Path, output: Path) -> None:
-    """Fit how sure digits and numbers are to transcribed pages.
-
-    PAGES is a folder of ALTO 4 or PAGE XML files with their images, which no network was trained on.
-    They are read, and the classifier is written anew with a confidence that says how often it was
-    right on them.
-
-    \b
-    Examples:
-      archive train confidence registers/dev -o classifier.safetensors
-      archive train confidence mine --detector d.safetensors --classifier c.safetensors -o c2.safetensors
-    """
-    from cli.fitting import fit_on_pages
-
-    said, n_failed = fit_on_pages(settings_of(ctx), pages, output)
-    click.echo(said)
-    _end(ctx, n_failed)
-
-
-def _end(ctx: click.Context, n_failed: int) -> None:
-    """End with exit code 4 where pages could not be read."""
-    if n_failed:
-        say(f"{counted(n_failed, 'page')} left out")
-        ctx.exit(PagesFailedError.exit_code)
+for command in (rescorer, judge, confidence):
+    train.add_command(command)

@@ -20,7 +20,7 @@ from pipeline.sources import probe, read_page
 from pipeline.transcriptions import find_transcribed, read_lines
 
 if TYPE_CHECKING:
-    from models.reader import Classifier, Detector
+    from models.loaded import Classifier, Detector
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ def find_pages(paths: Sequence[Path], settings: Settings, *, ink_only: bool) -> 
 
 
 def _networks(settings: Settings) -> Networks:
-    from models.reader import load_classifier, load_detector
+    from models.loaded import load_classifier, load_detector
 
     return Networks(
         load_detector(settings.detector, settings.device),

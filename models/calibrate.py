@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.confidence import Confidence, digit_features, fit_logistic, number_features
+from pipeline.confidence import Confidence, digit_features, fit_logistic, number_features, of_members
 from pipeline.reliability import Reliability, reliability
 
 
@@ -19,8 +19,8 @@ class Outcomes:
 
     `chances` float64 (N, 11) are the classifier's, `scores` (N,) the detector's; `digits` int64 (N,) were
     read, `classes` int64 (N,) stand there (10: none).  `numbers` are M arrays of positions among the
-    digits, `doubts` float64 (M, 3) of them as `number_doubts` gives them, `judged` (M,) the judge's log-odds,
-    `numbers_right` bool (M,).
+    digits, `agreed` float64 (M,) the log-odds that
+    the recogniser reads the same, `judged` (M,) the judge's, `numbers_right` bool (M,).
     """
 
     chances: npt.NDArray[np.float64]
@@ -29,7 +29,7 @@ class Outcomes:
     digits: npt.NDArray[np.int64]
     classes: npt.NDArray[np.int64]
     numbers: tuple[npt.NDArray[np.int64], ...]
-    doubts: npt.NDArray[np.float64]
+    agreed: npt.NDArray[np.float64]
     judged: npt.NDArray[np.float64]
     numbers_right: npt.NDArray[np.bool_]
 
@@ -38,13 +38,21 @@ class Outcomes:
         """Whether each digit is right, bool (N,)."""
         return np.asarray(self.digits == self.classes)
 
+    @property
+    def agreed_of_digits(self) -> npt.NDArray[np.float64]:
+        """The log-odds that the recogniser reads each digit's number the same, (N,)."""
+        return of_members(self.agreed, [members.tolist() for members in self.numbers], len(self.digits))
+
 
 def fit_confidence(pages: Sequence[Outcomes]) -> Confidence:
     """Return the confidence that fits what was found on pages."""
-    features = [digit_features(page.chances, page.scores, page.odds) for page in pages]
+    features = [
+        digit_features(page.digits, page.chances, page.scores, page.odds, page.agreed_of_digits)
+        for page in pages
+    ]
     digit = fit_logistic(np.concatenate(features), np.concatenate([page.right for page in pages]))
     so_far = Confidence(digit=digit)
-    numbers = [number_features(_of_members(so_far, page), page.doubts, page.judged) for page in pages]
+    numbers = [number_features(_of_members(so_far, page), page.judged) for page in pages]
     right = np.concatenate([page.numbers_right for page in pages])
     return Confidence(digit=digit, number=fit_logistic(np.concatenate(numbers), right))
 
@@ -56,8 +64,8 @@ def cross_fitted(
     digits, numbers = [], []
     for k, page in enumerate(pages):
         confidence = fit_confidence([*pages[:k], *pages[k + 1 :]])
-        digits.append(confidence.of_digits(page.chances, page.scores, page.odds))
-        numbers.append(confidence.of_numbers(_of_members(confidence, page), page.doubts, page.judged))
+        digits.append(_of_digits(confidence, page))
+        numbers.append(confidence.of_numbers(_of_members(confidence, page), page.judged))
     return digits, numbers
 
 
@@ -71,5 +79,9 @@ def cross_fitted_worth(pages: Sequence[Outcomes]) -> tuple[Reliability, Reliabil
 
 
 def _of_members(confidence: Confidence, page: Outcomes) -> list[npt.NDArray[np.float64]]:
-    digits = confidence.of_digits(page.chances, page.scores, page.odds)
+    digits = _of_digits(confidence, page)
     return [digits[members] for members in page.numbers]
+
+
+def _of_digits(confidence: Confidence, page: Outcomes) -> npt.NDArray[np.float64]:
+    return confidence.of_digits(page.digits, page.chances, page.scores, page.odds, page.agreed_of_digits)

@@ -6,7 +6,7 @@ import numpy.typing as npt
 import torch
 from torchvision.ops import box_iou, nms
 
-from models.reader import Classifier, Detector
+from models.loaded import Classifier, Detector
 from models.scale import DIGIT_PX
 from pipeline.alignment import Candidates
 from pipeline.confidence import REJECT

@@ -28,6 +28,7 @@ SHOWN: dict[str, dict[str, Any]] = {
     "page-orienter": {"digit_px": ORIENT_DIGIT_PX},
     "digit-detector": {"digit_px": DIGIT_PX},
     "digit-rescorer": {"n_features": N_FEATURES},
+    "number-recogniser": {"strip_px": list(STRIP_PX), "strip_digit_px": STRIP_DIGIT_PX},
     "number-judge": {"n_clues": N_CLUES, "strip_px": list(STRIP_PX), "strip_digit_px": STRIP_DIGIT_PX},
     "digit-classifier": {"digit_px": DIGIT_PX * CROP_ZOOM, "crop_px": CROP_SIZE_PX, "views": list(VIEWS)},
 }

@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from models.calibrate import Outcomes
-from models.reader import Classifier
+from models.loaded import Classifier
+from models.recogniser import agreement
 from models.training_crops import TrainingCrops
 from models.whole import Chain
 from pipeline.confidence import REJECT
@@ -22,8 +23,8 @@ class DigitsRead:
     """The N accepted digits of a page, which was `width` × `height` pixels large.
 
     `scores` and `confidence` are float64 (N,), `chances` float32 (N, 11): the digits, then reject.  The
-    members of `numbers` count among these digits; `doubts` float64 (M, 3) are what may belong to them too,
-    `judged` float64 (M,) the judge's log-odds.
+    members of `numbers` count among these digits; `agreed` float64 (M,) are the log-odds that the recogniser
+    reads each the same, `judged` (M,) the judge's.
     """
 
     width: int
@@ -36,7 +37,7 @@ class DigitsRead:
     chances: npt.NDArray[np.float32]
     odds: npt.NDArray[np.float64]
     numbers: tuple[Number, ...]
-    doubts: npt.NDArray[np.float64]
+    agreed: npt.NDArray[np.float64]
     judged: npt.NDArray[np.float64]
     detect_s: float
     classify_s: float
@@ -82,7 +83,7 @@ def read_digits(chain: Chain, grey: npt.NDArray[np.uint8]) -> DigitsRead:
         chances=read.chances[accepted],
         odds=read.odds[accepted],
         numbers=among(read.numbers, accepted),
-        doubts=read.doubts,
+        agreed=agreement(read.answers),
         judged=read.judged,
         detect_s=page.detect_s,
         classify_s=page.classify_s,
@@ -122,7 +123,7 @@ def outcomes_of(read: DigitsRead, score: PageScore) -> Outcomes:
         digits=np.array(read.digits, np.int64),
         classes=true_classes(score, len(read.digits)),
         numbers=tuple(np.array(number.members, np.int64) for number in read.numbers),
-        doubts=read.doubts,
+        agreed=read.agreed,
         judged=read.judged,
         numbers_right=right_numbers(score, read.digits, read.numbers),
     )

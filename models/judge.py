@@ -17,14 +17,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.layers import conv
-from pipeline.confidence import REJECT, doubt_features, logit
+from models.recogniser import N_ANSWERS
+from pipeline.confidence import REJECT, logit
 from pipeline.context import N_CONTEXT, number_context
-from pipeline.doubts import N_DOUBTS
+from pipeline.doubts import N_DOUBTS, doubt_features
 from pipeline.page import Number, PageDetections
 from pipeline.turning import upright_corners
 
 _LENGTHS = 6  # numbers with more digits count as this long
-N_CLUES = _LENGTHS + N_DOUBTS + 14 + N_CONTEXT  # of a number: see `number_clues`
+N_CLUES = _LENGTHS + 14 + N_DOUBTS + N_ANSWERS + N_CONTEXT  # of a number: see `number_clues`
 
 Floats = npt.NDArray[np.float64]
 
@@ -39,7 +40,7 @@ class JudgeConfig:
 
 
 class NumberJudge(nn.Module):
-    """Strips (M, 3, 28, 112), float 0 to 1, and clues (M, 75) → log-odds that each number is right, (M,)."""
+    """Strips (M, 3, 36, 144), float 0 to 1, and clues (M, 81) → log-odds that each number is right, (M,)."""
 
     def __init__(self, config: JudgeConfig) -> None:
         super().__init__()
@@ -59,7 +60,7 @@ class NumberJudge(nn.Module):
         )
 
     def forward(self, strips: Tensor, clues: Tensor) -> Tensor:
-        """(M, 3, 28, 112), (M, 75) → (M,)."""
+        """(M, 3, 36, 144), (M, 81) → (M,)."""
         x = self.look(strips)
         seen = self.seen(torch.cat([x.amax(dim=(2, 3)), x.mean(dim=(2, 3))], dim=1))
         odds: Tensor = self.odds(torch.cat([seen, self.said(clues)], dim=1))[:, 0]
@@ -77,32 +78,32 @@ def number_clues(
     chances: npt.NDArray[np.float32],
     odds: Floats,
     doubts: Floats,
+    answers: Floats,
 ) -> npt.NDArray[np.float32]:
-    """Return what the other networks said about each number's digits, and its page about it, float32 (M, 75).
+    """Return what the other networks said about each number's digits, and its page about it, float32 (M, 81).
 
     `chances` (N, 11) are the classifier's, `odds` (N,) the rescorer's, `doubts` (M, 3) those of
-    `number_doubts`.  How many digits there are, how they stand, the least sure of them, the doubts, and its
-    context.
+    `number_doubts`, `answers` (M, 6) the recogniser's.  How many digits there are, how they stand, the least
+    sure of them, the doubts, the answers, and its context.
     """
     boxes, scores = upright_corners(found.detections, found.turned), logit(np.array(found.scores, np.float64))
-    ranked = np.sort(chances[:, :REJECT].astype(np.float64), axis=1)
-    rows = [
-        _clues(boxes[members], scores[members], ranked[members], chances[members, REJECT], odds[members])
-        for members in (list(number.members) for number in numbers)
-    ]
-    clues = np.array(rows, np.float64).reshape(-1, N_CLUES - N_DOUBTS - N_CONTEXT)
+    rows = []
+    for number in numbers:
+        own, digits = list(number.members), [int(digit) for digit in number.text]
+        rows.append(_clues(boxes[own], scores[own], digits, chances[own].astype(np.float64), odds[own]))
+    clues = np.array(rows, np.float64).reshape(-1, _LENGTHS + 14)
     context = number_context(numbers, found, odds)
-    return np.column_stack([clues, doubt_features(doubts), context]).astype(np.float32)
+    return np.column_stack([clues, doubt_features(doubts), answers, context]).astype(np.float32)
 
 
-def _clues(
-    boxes: Floats, scores: Floats, ranked: Floats, reject: npt.NDArray[np.float32], odds: Floats
-) -> list[float]:
+def _clues(boxes: Floats, scores: Floats, digits: list[int], chances: Floats, odds: Floats) -> list[float]:
     height, middle = boxes[:, 3] - boxes[:, 1], (boxes[:, 1] + boxes[:, 3]) / 2
     gaps = (
         (boxes[1:, 0] - boxes[:-1, 2]) / ((height[1:] + height[:-1]) / 2) if len(boxes) > 1 else np.zeros(1)
     )
-    best = ranked[:, -1]
+    place = np.arange(len(digits))
+    best, reject, others = chances[place, digits], chances[:, REJECT], chances[:, :REJECT].copy()
+    others[place, digits] = 0.0  # not always less likely: the number as a whole may have told otherwise
     together = float(best.prod())
     return [
         *np.eye(_LENGTHS)[min(len(boxes), _LENGTHS) - 1],
@@ -118,6 +119,6 @@ def _clues(
         float(logit(reject.max())),
         float(logit(best.min())),
         float(logit(together)),
-        (best - ranked[:, -2]).min(),
+        (best - others.max(axis=1)).min(),
         np.log(together + 1e-4),
     ]

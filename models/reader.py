@@ -1,322 +1,144 @@
-"""The networks as the rest of the house knows them: uint8 arrays in, detections and readings out."""
+"""Reading: from the crops of a page's detections to its readings and numbers."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from models.checkpoint import Metadata, file_sha256, load_checkpoint, load_weights
-from models.classifier import ClassifierConfig, DigitClassifier, predict
-from models.detector import DetectorConfig, DigitDetector
-from models.judge import JudgeConfig, NumberJudge, number_clues
-from models.memory import keep_freed_memory
-from models.orienter import OrienterConfig, PageOrienter, orienting_windows
-from models.rescorer import DigitRescorer, RescorerConfig, box_features, single_boxes
-from models.scale import Look, look_at, settle_scale
-from models.tiles import detect_boxes
-from pipeline.confidence import REJECT, Confidence, sigmoid
+from models.judge import number_clues
+from models.loaded import Classifier, Judge, Recogniser, Rescorer
+from models.recogniser import Columns, agreement, answers_to
+from models.rescorer import single_boxes
+from models.revision import revise
+from pipeline.confidence import REJECT, of_members, sigmoid
+from pipeline.crops import Crops
 from pipeline.doubts import number_doubts
-from pipeline.errors import MissingError
-from pipeline.ink import ink_map
 from pipeline.numbers import group_numbers
-from pipeline.page import Box, Detection, Number, PageDetections, Reading
+from pipeline.page import Number, PageDetections, Reading
 from pipeline.strips import Strips, number_strips
 
-SCORE_BAR = 0.20  # hardly a weaker box is a digit
-ACCEPT_BAR = 0.34  # a box counts as a digit where the rescorer gives it this chance
-_SURE_BAR = 0.40  # for boxes that say how large digits are
-_TURN_BAR = 0.4  # a page is looked at turned only where the orienter is this sure
+ACCEPT_BAR = 0.34  # a box counts as a digit, at first, where the rescorer gives it this chance
 _RUNNERS_UP = 2
-_STRIPS = 256  # numbers judged at a time, so that memory is bounded
 
-Network = TypeVar("Network", bound=nn.Module)
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Chances = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Readers:
+    """The networks that read the crops of a page, in their order.
+
+    While a judge is trained it is not there: all numbers are judged alike then.
+    """
+
+    classifier: Classifier
+    rescorer: Rescorer
+    recogniser: Recogniser
+    judge: Judge | None = None
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class CropsRead:
-    """What the classifier and the rescorer say about a page's N detections and the M numbers they make.
+    """What the networks say about a page's N detections and the M numbers they make.
 
     `chances` float32 (N, 11) are the classifier's: the digits, then reject; `odds` float64 (N,) the
-    rescorer's; `doubts` float64 (M, 3) are those of `number_doubts`, `judged` (M,) the judge's log-odds.
+    rescorer's; `doubts` float64 (M, 3) are those of `number_doubts`, `answers` (M, 6) the recogniser's,
+    `judged` (M,) the judge's log-odds.
     """
 
-    chances: npt.NDArray[np.float32]
-    odds: npt.NDArray[np.float64]
+    chances: Chances
+    odds: Floats
     readings: tuple[Reading, ...]
     numbers: tuple[Number, ...]
-    doubts: npt.NDArray[np.float64]
-    judged: npt.NDArray[np.float64]
+    doubts: Floats
+    answers: Floats
+    judged: Floats
 
 
-@dataclass(frozen=True, slots=True)
-class Orienter:
-    """The loaded orienter; `sha256` names its checkpoint."""
-
-    network: PageOrienter
-    device: torch.device
-    sha256: str
-
-    def turned(self, look: Look) -> int:
-        """Return by how many degrees clockwise a page must be turned to be upright, by a look at it.
-
-        That is 0, 90, 180 or 270; 0 where the page doesn't say it clearly.
-        """
-        windows = orienting_windows(look)
-        batch = torch.from_numpy(windows)[:, None].to(self.device).float() / 255
-        with torch.inference_mode():
-            logits = self.network(batch.contiguous(memory_format=torch.channels_last)).float()
-            chances = torch.softmax(torch.log_softmax(logits, dim=1).mean(dim=0), dim=0).cpu().numpy()
-        best = int(chances.argmax())
-        return best * 90 if chances[best] >= _TURN_BAR else 0
-
-
-@dataclass(frozen=True, slots=True)
-class Detector:
-    """The loaded detector; `sha256` names its checkpoint."""
-
-    network: DigitDetector
-    device: torch.device
-    sha256: str
-
-    def detect(self, grey: npt.NDArray[np.uint8], look: Look | None = None) -> PageDetections:
-        """Return the digits of an upright page, uint8 (H, W), best first; boxes in page pixels.
-
-        `look` is a look at the page, where there was one already.
-        """
-        scale = self.scale_of(grey, look)
-        ink = ink_map(grey, scale)
-        found = self.boxes(ink, SCORE_BAR)
-        # what the ink map was really multiplied by, which rounding to whole pixels changed a little
-        factors = np.array([ink.shape[1] / grey.shape[1], ink.shape[0] / grey.shape[0]] * 2)
-        limits = np.array([grey.shape[1], grey.shape[0]] * 2, np.float64)
-        boxes = np.clip(found[:, :4] / factors, 0, limits)
-        detections = tuple(
-            Detection(Box(*(float(v) for v in box)), float(score))
-            for box, score in zip(boxes, found[:, 4], strict=True)
-            if box[2] > box[0] and box[3] > box[1]
-        )
-        return PageDetections(detections, scale)
-
-    def scale_of(self, grey: npt.NDArray[np.uint8], look: Look | None = None) -> float:
-        """Return what a page, uint8 (H, W), is multiplied by to be read; `look` is as for `detect`."""
-        return settle_scale(grey, look or look_at(grey), lambda ink: self.boxes(ink, _SURE_BAR))
-
-    def boxes(self, ink: npt.NDArray[np.uint8], threshold: float) -> npt.NDArray[np.float32]:
-        """Return the boxes of digits on an ink map, uint8 (h, w), as `detect_boxes` does."""
-        return detect_boxes(self.network, ink, threshold, self.device)
-
-
-@dataclass(frozen=True, slots=True)
-class Classifier:
-    """The loaded classifier; `sha256` names its checkpoint."""
-
-    network: DigitClassifier
-    confidence: Confidence
-    device: torch.device
-    sha256: str
-
-    def chances(self, crops: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Return class probabilities of crops, uint8 (N, 2, 40, 40).
-
-        They are float32 (N, 11): digits 0 to 9, then reject.
-        """
-        logits = predict(self.network, crops, self.device)
-        return np.asarray(torch.softmax(logits, dim=1).numpy(), np.float32)
-
-
-@dataclass(frozen=True, slots=True)
-class Rescorer:
-    """The loaded rescorer; `sha256` names its checkpoint."""
-
-    network: DigitRescorer
-    device: torch.device
-    sha256: str
-
-    def odds(self, chances: npt.NDArray[np.float32], found: PageDetections) -> npt.NDArray[np.float64]:
-        """Return the log-odds that each detection of a page holds the digit that is best in it, (N,).
-
-        `chances` float32 (N, 11) are the classifier's.
-        """
-        features = torch.from_numpy(box_features(chances, found)).to(self.device)
-        with torch.inference_mode():
-            return np.asarray(self.network(features).cpu().numpy(), np.float64)
-
-
-@dataclass(frozen=True, slots=True)
-class Judge:
-    """The loaded judge; `sha256` names its checkpoint."""
-
-    network: NumberJudge
-    device: torch.device
-    sha256: str
-
-    def odds(self, strips: Strips, clues: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        """Return the log-odds that each number is right, (M,).
-
-        `strips` uint8 (M, 3, 28, 112) and `clues` float32 (M, 75) are what it sees of them.
-        """
-        odds = [np.zeros(0, np.float64)]
-        with torch.inference_mode():
-            for start in range(0, len(strips), _STRIPS):
-                seen = torch.from_numpy(strips[start : start + _STRIPS]).to(self.device).float() / 255
-                said = torch.from_numpy(clues[start : start + _STRIPS]).to(self.device)
-                judged = self.network(seen.contiguous(memory_format=torch.channels_last), said)
-                odds.append(judged.cpu().numpy().astype(np.float64))
-        return np.concatenate(odds)
-
-
-def read_crops(
-    found: PageDetections,
-    crops: npt.NDArray[np.uint8],
-    classifier: Classifier,
-    rescorer: Rescorer,
-    judge: Judge | None = None,
-) -> CropsRead:
+def read_crops(found: PageDetections, crops: Crops, readers: Readers) -> CropsRead:
     """Return what stands on a page, by the crops of its detections, uint8 (N, 2, 40, 40).
 
-    Of two detections round one digit only the better one counts.  Without a judge, as while one is
-    trained, all numbers are judged alike.
+    Of two detections round one digit only the better one counts.  Where the recogniser reads a number
+    otherwise than its boxes, what is likelier by both stands.
     """
-    chances = classifier.chances(crops)
-    odds = rescorer.odds(chances, found)
-    return read_chances(found, crops, chances, odds, classifier.confidence, judge)
+    chances = readers.classifier.chances(crops)
+    return read_chances(found, crops, chances, readers.rescorer.odds(chances, found), readers)
 
 
 def read_chances(
-    found: PageDetections,
-    crops: npt.NDArray[np.uint8],
-    chances: npt.NDArray[np.float32],
-    odds: npt.NDArray[np.float64],
-    confidence: Confidence,
-    judge: Judge | None = None,
+    found: PageDetections, crops: Crops, chances: Chances, odds: Floats, readers: Readers
 ) -> CropsRead:
     """Return what stands on a page by what classifier and rescorer say, as `read_crops` does.
 
     `chances` float32 (N, 11) are the classifier's, `odds` (N,) the rescorer's.
     """
     accepted = single_boxes(found, odds, sigmoid(odds) >= ACCEPT_BAR)
-    sure = confidence.of_digits(chances.astype(np.float64), np.array(found.scores, np.float64), odds)
-    readings = tuple(
-        _reading(row, is_digit, float(of_digit))
-        for row, is_digit, of_digit in zip(chances, accepted.tolist(), sure, strict=True)
-    )
-    numbers = group_numbers(found.detections, readings, found.turned)
+    digits = np.where(accepted, chances[:, :REJECT].argmax(axis=1), REJECT)
+    numbers = _numbers(found, digits, chances)
+    strips = number_strips(numbers, found, odds, crops)
+    columns = readers.recogniser.columns(strips)
+    revised, digits = revise(numbers, found, digits, chances, odds, columns)
+    strips, columns = _look_again(numbers, revised, found, odds, crops, readers.recogniser, strips, columns)
+    numbers = tuple(number for number in revised if number is not None)
+    answers = answers_to([number.text for number in numbers], columns)
+    agreed = of_members(agreement(answers), [number.members for number in numbers], len(digits))
+    confidence, scores = readers.classifier.confidence, np.array(found.scores, np.float64)
+    sure = confidence.of_digits(digits, chances.astype(np.float64), scores, odds, agreed)
+    readings = tuple(map(_reading, chances, digits.tolist(), sure.tolist()))
     doubts = number_doubts(numbers, found, readings, odds, crops)
-    digits = [np.array([readings[member].confidence for member in number.members]) for number in numbers]
-    judged = np.zeros(len(numbers), np.float64)
-    if judge is not None:
-        strips = number_strips(numbers, found, odds, crops)
-        judged = judge.odds(strips, number_clues(numbers, found, chances, odds, doubts))
-    sure = confidence.of_numbers(digits, doubts, judged)
-    numbers = tuple(replace(number, confidence=float(one)) for number, one in zip(numbers, sure, strict=True))
-    return CropsRead(chances, odds, readings, numbers, doubts, judged)
+    judged = np.zeros(len(numbers))
+    if readers.judge is not None:
+        judged = readers.judge.odds(strips, number_clues(numbers, found, chances, odds, doubts, answers))
+    of_digits = [sure[list(number.members)] for number in numbers]
+    of_numbers = confidence.of_numbers(of_digits, judged)
+    numbers = tuple(map(_with_confidence, numbers, of_numbers.tolist()))
+    return CropsRead(chances, odds, readings, numbers, doubts, answers, judged)
 
 
-def load_detector(file: Path, device: str = "auto") -> Detector:
-    """Return the detector of a checkpoint; MissingError if it or the device is not there."""
-    network, _, place = _loaded(
-        "digit-detector", lambda config: DigitDetector(DetectorConfig(**config)), file, device
-    )
-    return Detector(network, place, file_sha256(file))
+def _numbers(found: PageDetections, digits: Ints, chances: Chances) -> tuple[Number, ...]:
+    """Return the numbers that digits make, (N,), 10 where there is none."""
+    readings = [
+        Reading(None if digit == REJECT else digit, float(row[digit]))
+        for digit, row in zip(digits.tolist(), chances, strict=True)
+    ]
+    return group_numbers(found.detections, readings, found.turned)
 
 
-def load_orienter(file: Path, device: str = "auto") -> Orienter:
-    """Return the orienter of a checkpoint; MissingError if it or the device is not there."""
-    network, _, place = _loaded(
-        "page-orienter", lambda config: PageOrienter(OrienterConfig(**config)), file, device
-    )
-    return Orienter(network, place, file_sha256(file))
+def _look_again(
+    before: Sequence[Number],
+    after: Sequence[Number | None],
+    found: PageDetections,
+    odds: Floats,
+    crops: Crops,
+    recogniser: Recogniser,
+    strips: Strips,
+    columns: Columns,
+) -> tuple[Strips, Columns]:
+    """Return strips (M, 3, 36, 144) and columns (M, 36, 11) of the numbers after revision.
 
-
-def load_classifier(file: Path, device: str = "auto", *, with_confidence: bool = True) -> Classifier:
-    """Return the classifier of a checkpoint; MissingError if it or the device is not there.
-
-    Without its confidence it is as it was when its training ended.
+    Those given are of the numbers before; only those that have other boxes now are looked at again.
     """
-    network, metadata, place = _loaded(
-        "digit-classifier", lambda config: DigitClassifier(ClassifierConfig(**config)), file, device
-    )
-    fitted = metadata.confidence if with_confidence else {}
-    try:
-        confidence = Confidence(**{kind: tuple(weights) for kind, weights in fitted.items()})
-    except (TypeError, ValueError) as error:
-        raise MissingError(
-            f"{file}: its confidence is none of ours; fit it anew with `archive train confidence`: {error}"
-        ) from error
-    return Classifier(network, confidence, place, file_sha256(file))
+    there = [k for k, number in enumerate(after) if number is not None]
+    strips, columns = strips[there], columns[there]
+    numbers = [number for number in after if number is not None]
+    new = [k for k, number in enumerate(numbers) if number.members != before[there[k]].members]
+    strips[new] = number_strips([numbers[k] for k in new], found, odds, crops)
+    columns[new] = recogniser.columns(strips[new])
+    return strips, columns
 
 
-def load_rescorer(file: Path, device: str = "auto") -> Rescorer:
-    """Return the rescorer of a checkpoint; MissingError if it or the device is not there."""
-    network, _, place = _loaded(
-        "digit-rescorer", lambda config: DigitRescorer(RescorerConfig(**config)), file, device
-    )
-    return Rescorer(network, place, file_sha256(file))
+def _with_confidence(number: Number, confidence: float) -> Number:
+    return replace(number, confidence=confidence)
 
 
-def load_judge(file: Path, device: str = "auto") -> Judge:
-    """Return the judge of a checkpoint; MissingError if it or the device is not there."""
-    network, _, place = _loaded(
-        "number-judge", lambda config: NumberJudge(JudgeConfig(**config)), file, device
-    )
-    return Judge(network, place, file_sha256(file))
-
-
-def pick_device(name: str) -> torch.device:
-    """Return the device of that name; "auto" is a GPU where there is one.  Raises MissingError."""
-    keep_freed_memory()
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise MissingError(f"device {name!r} can't be used: {str(error).splitlines()[0]}") from error
-    return device
-
-
-def _reading(row: npt.NDArray[np.float32], is_digit: bool, of_digit: float) -> Reading:
+def _reading(row: Chances, digit: int, of_digit: float) -> Reading:
+    """Return the reading of a crop by its chances (11,); `digit` 10 is none."""
     order = np.argsort(-row, kind="stable")
-    best = int(row[:REJECT].argmax()) if is_digit else REJECT
-    rest = [int(i) for i in order if i != best][:_RUNNERS_UP]
+    rest = [int(i) for i in order if i != digit][:_RUNNERS_UP]
     return Reading(
-        digit=None if best == REJECT else best,
-        confidence=float(row[REJECT]) if best == REJECT else of_digit,
+        digit=None if digit == REJECT else digit,
+        confidence=float(row[REJECT]) if digit == REJECT else of_digit,
         runners_up=tuple((None if i == REJECT else i, float(row[i])) for i in rest),
     )
-
-
-def _loaded(
-    kind: str, build: Callable[[dict[str, Any]], Network], file: Path, device: str
-) -> tuple[Network, Metadata, torch.device]:
-    """Return a network of this kind, ready to read, what its checkpoint says, and where it computes."""
-    weights, metadata = load_checkpoint(file, kind)
-    try:
-        # JSON knows no tuples
-        network = build({k: tuple(v) if isinstance(v, list) else v for k, v in metadata.config.items()})
-    except (TypeError, ValueError, AttributeError) as error:
-        raise MissingError(f"{file}: its configuration makes no {kind}: {error}") from error
-    load_weights(network, weights, file)
-    place = pick_device(device)
-    _ready(network, place)
-    return network, metadata, place
-
-
-def _ready(network: nn.Module, device: torch.device) -> None:
-    """Make a network ready to read: batch normalisation folded into the convolutions (the same, faster)."""
-    network.eval()
-    for module in network.modules():
-        if (
-            isinstance(module, nn.Sequential)
-            and isinstance(module[0], nn.Conv2d)
-            and isinstance(module[1], nn.BatchNorm2d)
-        ):
-            module[0] = fuse_conv_bn_eval(module[0], module[1])
-            module[1] = nn.Identity()
-    network.requires_grad_(False).to(device).to(memory_format=torch.channels_last)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torchvision.ops import nms
 
 from pipeline.confidence import REJECT, logit
+from pipeline.numbers import CORE
 from pipeline.page import PageDetections
 from pipeline.turning import upright_corners
 
@@ -23,8 +24,6 @@ _NEAREST = 2  # on each side
 _FAR = 9.0  # where nobody stands beside a box
 _NOBODY = -7.0  # the log-odds of nobody
 _ROWS = 256  # boxes looked at at a time, so that memory is bounded
-# of two boxes that overlap when they are brought to this share of their size only the better is a digit
-_CORE = 0.6
 
 Floats = npt.NDArray[np.float64]
 
@@ -112,7 +111,7 @@ def single_boxes(found: PageDetections, odds: Floats, among: npt.NDArray[np.bool
     positions = np.flatnonzero(among)
     corners = [found.detections[i].box.corners for i in positions]
     boxes = torch.tensor(corners, dtype=torch.float64).reshape(-1, 4)
-    centre, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2 * _CORE
+    centre, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2 * CORE
     kept = nms(torch.cat([centre - half, centre + half], dim=1), torch.from_numpy(odds[positions]), 0.0)
     stays = np.zeros(len(odds), bool)
     stays[positions[kept.numpy()]] = True

@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.judge import judge_loss, number_clues
-from models.reader import ACCEPT_BAR, Classifier, CropsRead, Detector, Rescorer, read_chances, read_crops
+from models.loaded import Detector
+from models.reader import ACCEPT_BAR, CropsRead, Readers, read_chances, read_crops
+from models.strip_changes import change_strips
 from models.training import Losses, Recipe
 from pipeline.confidence import logit
 from pipeline.crops import Crops, cut_crops
@@ -28,12 +29,12 @@ _MORE_SEEN, _SIDE_MISSED = 0.35, 0.4
 _EACH_SEEN, _EACH_OF_SIDE, _EACH_MISSED, _NO_BOX = 0.5, 0.9, 0.3, 0.5
 _WEAK = 2.0  # log-odds below the bar that a box may be raised from
 
-Batch = tuple[Tensor, Tensor, Tensor]  # strips uint8 (N, 3, 28, 112), clues (N, 75), 1.0 where right (N,)
+Batch = tuple[Tensor, Tensor, Tensor]  # strips uint8 (N, 3, 36, 144), clues (N, 81), 1.0 where right (N,)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class NumberTruths:
-    """Of the numbers of a page whose truth is known: strips, clues float32 (N, 75), whether each is right."""
+    """Of the numbers of a page whose truth is known: strips, clues float32 (N, 81), whether each is right."""
 
     strips: Strips
     clues: npt.NDArray[np.float32]
@@ -47,8 +48,7 @@ def judge_recipe(minutes: float, seed: int) -> Recipe:
 
 def number_truths(
     detector: Detector,
-    classifier: Classifier,
-    rescorer: Rescorer,
+    readers: Readers,
     rng: np.random.Generator,
     grey: npt.NDArray[np.uint8],
     lines: Sequence[Line],
@@ -60,10 +60,10 @@ def number_truths(
     """
     found = detector.detect(grey)
     crops = cut_crops(grey, found)
-    read = read_crops(found, crops, classifier, rescorer)
+    read = read_crops(found, crops, readers)
     left, odds = _seen_otherwise(read, rng)
     otherwise = replace(found, detections=tuple(found.detections[i] for i in left))
-    read_so = read_chances(otherwise, crops[left], read.chances[left], odds[left], classifier.confidence)
+    read_so = read_chances(otherwise, crops[left], read.chances[left], odds[left], readers)
     both = [_truths(found, crops, read, lines), _truths(otherwise, crops[left], read_so, lines)]
     return NumberTruths(
         np.concatenate([truths.strips for truths in both]),
@@ -79,7 +79,7 @@ def _truths(found: PageDetections, crops: Crops, read: CropsRead, lines: Sequenc
     numbers = among(read.numbers, accepted)
     unknown = {*score.outside, *(i for line in score.lines if line.line.is_unread for i in line.found)}
     known = np.array([unknown.isdisjoint(number.members) for number in numbers], bool)
-    clues = number_clues(read.numbers, found, read.chances, read.odds, read.doubts)
+    clues = number_clues(read.numbers, found, read.chances, read.odds, read.doubts, read.answers)
     strips = number_strips(read.numbers, found, read.odds, crops)
     return NumberTruths(strips[known], clues[known], right_numbers(score, digits, numbers)[known])
 
@@ -114,26 +114,9 @@ def judge_losses(network: nn.Module, batch: Batch, device: torch.device) -> Loss
     """Return the losses of the network on a batch."""
     strips, clues, is_right = batch
     with torch.autocast(device.type, enabled=False):  # in bfloat16 places are a tenth of a pixel off
-        seen = change_strips(strips.to(device))
+        seen = change_strips(strips.to(device), lean=0.12)
     odds = network(seen.contiguous(memory_format=torch.channels_last), clues.to(device))
     return {"numbers": judge_loss(odds, is_right.to(device))}
-
-
-def change_strips(strips: Tensor) -> Tensor:
-    """Return strips, uint8 (N, 3, 28, 112), slanted, moved, resized and inked anew, float 0 to 1."""
-    n, _, height, width = strips.shape
-    matrix = torch.zeros(n, 2, 3)
-    matrix[:, 0, 0], matrix[:, 1, 1] = torch.exp(torch.randn(2, n) * 0.06)
-    matrix[:, 0, 1] = torch.randn(n) * 0.12 * height / width
-    matrix[:, 0, 2], matrix[:, 1, 2] = torch.randn(n) * 1.3 / width, torch.randn(n) * 1.4 / height
-    grid = F.affine_grid(matrix, list(strips.shape), align_corners=False)
-    seen = F.grid_sample(strips.float() / 255, grid.to(strips.device), align_corners=False)
-    ink = seen[:, :1] * torch.empty(n, 1, 1, 1, device=seen.device).uniform_(0.7, 1.25)
-    kind = torch.rand(n, 1, 1, 1, device=seen.device)
-    ink = torch.where(kind < 0.15, F.max_pool2d(ink, 3, 1, 1), ink)  # a broader pen, or out of focus
-    ink = torch.where(kind > 0.8, F.avg_pool2d(ink, 3, 1, 1), ink)
-    grain = torch.randn_like(ink) * torch.rand(n, 1, 1, 1, device=seen.device) * 0.05
-    return torch.cat([(ink + grain).clamp(0, 1), seen[:, 1:]], dim=1)
 
 
 def judge_batches(pages: Sequence[NumberTruths], rng: np.random.Generator) -> Iterator[Batch]:

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from models.reader import Classifier, Detector
+from models.loaded import Classifier, Detector
 from models.rescorer import box_features, rescorer_loss, single_boxes, strengths
 from models.training import Losses, Recipe
 from pipeline.confidence import REJECT

@@ -6,20 +6,17 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from models.reader import (
-    Classifier,
-    CropsRead,
+from models.loaded import (
     Detector,
-    Judge,
     Orienter,
-    Rescorer,
     load_classifier,
     load_detector,
     load_judge,
     load_orienter,
+    load_recogniser,
     load_rescorer,
-    read_crops,
 )
+from models.reader import CropsRead, Readers, read_crops
 from models.scale import look_at
 from pipeline.crops import cut_crops
 from pipeline.page import PageDetections
@@ -48,9 +45,7 @@ class Chain:
 
     orienter: Orienter
     detector: Detector
-    classifier: Classifier
-    rescorer: Rescorer
-    judge: Judge
+    readers: Readers
 
     def read(self, grey: npt.NDArray[np.uint8]) -> PageRead:
         """Return what stands on a page, uint8 (H, W)."""
@@ -58,7 +53,7 @@ class Chain:
         found = find_digits(grey, self.orienter, self.detector)
         crops = cut_crops(grey, found)
         detected = time.perf_counter()
-        read = read_crops(found, crops, self.classifier, self.rescorer, self.judge)
+        read = read_crops(found, crops, self.readers)
         return PageRead(found, read, detected - began, time.perf_counter() - detected)
 
 
@@ -67,9 +62,12 @@ def load_chain(settings: Settings, *, with_confidence: bool = True) -> Chain:
     return Chain(
         load_orienter(settings.orienter, settings.device),
         load_detector(settings.detector, settings.device),
-        load_classifier(settings.classifier, settings.device, with_confidence=with_confidence),
-        load_rescorer(settings.rescorer, settings.device),
-        load_judge(settings.judge, settings.device),
+        Readers(
+            load_classifier(settings.classifier, settings.device, with_confidence=with_confidence),
+            load_rescorer(settings.rescorer, settings.device),
+            load_recogniser(settings.recogniser, settings.device),
+            load_judge(settings.judge, settings.device),
+        ),
     )
 
 

@@ -1,4 +1,4 @@
-"""Pages that were left by a run of other weights: a new run takes them over.
+"""Pages that were left by a run of other weights or settings: a new run takes them over.
 
 An ingest that was stopped, then new weights, then the same command again: what was left can't be read
 with the weights it was registered for, and needn't be, for nothing has come of it yet.
@@ -11,7 +11,7 @@ from pipeline.tables import OPEN, WAITING, detections, ledger, runs
 
 
 def adopt(db: Engine, run_id: int) -> int:
-    """Give the open pages of runs with other weights to `run_id`, to start anew; return how many.
+    """Give the open pages of runs with other weights or settings to `run_id`, to start anew; return how many.
 
     For the owner of the lock, before its engine starts.  Suspects stay suspects.  A page that `run_id` has
     already is left alone.
@@ -23,6 +23,7 @@ def adopt(db: Engine, run_id: int) -> int:
                 or_(
                     runs.c.detector_sha256 != mine.detector_sha256,
                     runs.c.classifier_sha256 != mine.classifier_sha256,
+                    runs.c.settings != mine.settings,  # the other networks are among them
                 )
             )
         ).all()

@@ -14,12 +14,12 @@ import numpy.typing as npt
 REJECT = 10  # the last of a crop's eleven classes: there is no digit
 
 _EDGE = 1e-4  # nobody is surer than this
-_FAINT = 0.02  # of what stands beside a number: less says nothing
 _RIDGE = 0.05  # keeps weights small where there is little to learn from
 _ROUNDS = 50
-_N_DIGIT, _N_NUMBER = 6, 9  # weights of the regressions, their constants included
+_N_DIGIT, _N_NUMBER = 7, 6  # weights of the regressions, their constants included
 
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,30 +38,36 @@ class Confidence:
         if n[0] not in (0, _N_DIGIT) or n[1] not in (0, _N_NUMBER):
             raise ValueError(f"confidence has {n} weights")
 
-    def of_digits(self, chances: Floats, scores: Floats, odds: Floats) -> Floats:
-        """Return the confidence in the best digit of each crop, (N,).
+    def of_digits(
+        self, digits: Ints, chances: Floats, scores: Floats, odds: Floats, agreed: Floats
+    ) -> Floats:
+        """Return the confidence in the digit that was read in each crop, (N,); it means nothing for none.
 
-        `chances` (N, 11) are those of the digits 0 to 9 and of a reject, `scores` (N,) the detector's,
-        `odds` (N,) the rescorer's.
+        `digits` (N,) were read, 10 is none; `chances` (N, 11) are those of the digits and of a reject,
+        `scores` (N,) the detector's, `odds` (N,) the rescorer's, `agreed` (N,) the log-odds that the
+        recogniser reads the digit's number the same.
         """
         if not self.digit:
-            return np.asarray(chances[:, :REJECT].max(axis=1, initial=0.0), np.float64)
-        return apply_logistic(self.digit, digit_features(chances, scores, odds))
+            return np.asarray(np.take_along_axis(chances, digits[:, None], axis=1)[:, 0], np.float64)
+        return apply_logistic(self.digit, digit_features(digits, chances, scores, odds, agreed))
 
-    def of_numbers(self, numbers: Sequence[Floats], doubts: Floats, judged: Floats) -> Floats:
+    def of_numbers(self, numbers: Sequence[Floats], judged: Floats) -> Floats:
         """Return the confidence in each of M numbers, (M,), from those of its digits.
 
-        `doubts` (M, 3) are what `number_doubts` says of them, `judged` (M,) the judge's log-odds.
+        `judged` (M,) are the judge's log-odds.
         """
         if not self.number:
             return np.array([float(np.prod(digits)) for digits in numbers])
-        return apply_logistic(self.number, number_features(numbers, doubts, judged))
+        return apply_logistic(self.number, number_features(numbers, judged))
 
 
-def digit_features(chances: Floats, scores: Floats, odds: Floats) -> Floats:
-    """Return what a digit's confidence depends on, (N, 5)."""
-    ranked = np.sort(chances[:, :REJECT], axis=1)
-    best, second = ranked[:, -1], ranked[:, -2]
+def digit_features(digits: Ints, chances: Floats, scores: Floats, odds: Floats, agreed: Floats) -> Floats:
+    """Return what a digit's confidence depends on, (N, 6)."""
+    of_others = chances[:, :REJECT].copy()
+    read = digits < REJECT
+    best = np.take_along_axis(chances, digits[:, None], axis=1)[:, 0]
+    of_others[read, digits[read]] = 0.0
+    second = of_others.max(axis=1, initial=0.0)
     return np.column_stack(
         [
             logit(scores),
@@ -69,22 +75,30 @@ def digit_features(chances: Floats, scores: Floats, odds: Floats) -> Floats:
             np.log(best + _EDGE) - np.log(second + _EDGE),
             -logit(chances[:, REJECT]),
             odds,
+            agreed,
         ]
     )
 
 
-def number_features(numbers: Sequence[Floats], doubts: Floats, judged: Floats) -> Floats:
-    """Return what a number's confidence depends on, (M, 8)."""
+def of_members(values: Floats, members: Sequence[Sequence[int]], n: int) -> Floats:
+    """Return for each of N digits the value of its number, (N,), 0.0 where it is in none.
+
+    `values` (M,) are of the numbers, `members` the positions of their digits.
+    """
+    spread = np.zeros(n)
+    for value, own in zip(values.tolist(), members, strict=True):
+        spread[list(own)] = value
+    return spread
+
+
+def number_features(numbers: Sequence[Floats], judged: Floats) -> Floats:
+    """Return what a number's confidence depends on, (M, 5)."""
     rows = [
         (logit(np.prod(digits)), logit(np.min(digits)), np.log(len(digits)), len(digits) == 1)
         for digits in numbers
     ]
-    return np.column_stack([np.array(rows, np.float64).reshape(-1, 4), doubt_features(doubts), judged])
-
-
-def doubt_features(doubts: Floats) -> Floats:
-    """Return doubts, (M, 3) as of `number_doubts`, as a regression or a network sees them best, (M, 3)."""
-    return np.column_stack([np.log(np.maximum(doubts[:, 0], _FAINT)), doubts[:, 1:]])
+    of_digits = np.array(rows, np.float64).reshape(-1, 4)
+    return np.column_stack([of_digits, judged])
 
 
 def fit_logistic(features: Floats, right: npt.NDArray[np.bool_]) -> tuple[float, ...]:

@@ -7,11 +7,12 @@ import numpy.typing as npt
 
 from pipeline.confidence import sigmoid
 from pipeline.crops import CROP_SIZE_PX, VIEWS, Crops
-from pipeline.numbers import MAX_GAP, MIN_OVERLAP
+from pipeline.numbers import beside
 from pipeline.page import Number, PageDetections, Reading
 from pipeline.turning import upright_corners
 
 N_DOUBTS = 3
+_FAINT = 0.02  # a chance that is less says nothing
 _INSIDE = 0.5  # of a detection's width that a digit of the number covers: it is no further digit of it
 _BESIDE = 0.8  # ink is looked for so many heights beside a number: where its next digit would stand
 _INNER = 0.9  # of a digit's height: lines above and below reach into the rest
@@ -34,27 +35,20 @@ def number_doubts(
     doubts = np.zeros((len(numbers), N_DOUBTS))
     for k, number in enumerate(numbers):
         members = list(number.members)
-        beside = _beside(boxes, members)
-        for x in np.flatnonzero(beside & ~accepted):
+        near = beside(boxes, members)
+        for x in np.flatnonzero(near & ~accepted):
             shared = np.minimum(boxes[members, 2], boxes[x, 2]) - np.maximum(boxes[members, 0], boxes[x, 0])
             narrow = np.minimum(boxes[members, 2] - boxes[members, 0], boxes[x, 2] - boxes[x, 0])
-            beside[x] = bool((shared < _INSIDE * narrow).all())
+            near[x] = bool((shared < _INSIDE * narrow).all())
         first, last = members[0], members[-1]
         ink = max(_ink_right(crops[first][:, :, ::-1], boxes[first]), _ink_right(crops[last], boxes[last]))
-        doubts[k] = chance[beside].max(initial=0.0), (beside & accepted).any(), ink
+        doubts[k] = chance[near].max(initial=0.0), (near & accepted).any(), ink
     return doubts
 
 
-def _beside(boxes: Floats, members: list[int]) -> npt.NDArray[np.bool_]:
-    """Return which boxes (N, 4) stand on the line of a number within the gap of a digit, bool (N,)."""
-    x0, y0 = boxes[members, :2].min(axis=0)
-    x1, y1 = boxes[members, 2:].max(axis=0)
-    height = float((boxes[members, 3] - boxes[members, 1]).mean())
-    low = np.minimum(y1 - y0, boxes[:, 3] - boxes[:, 1])
-    beside = np.minimum(boxes[:, 3], y1) - np.maximum(boxes[:, 1], y0) > MIN_OVERLAP * low
-    beside &= np.maximum(boxes[:, 0] - x1, x0 - boxes[:, 2]) < MAX_GAP * height
-    beside[members] = False
-    return np.asarray(beside)
+def doubt_features(doubts: Floats) -> Floats:
+    """Return doubts, (M, 3) as of `number_doubts`, as a network sees them best, (M, 3)."""
+    return np.column_stack([np.log(np.maximum(doubts[:, 0], _FAINT)), doubts[:, 1:]])
 
 
 def _ink_right(crop: Crops, box: Floats) -> float:

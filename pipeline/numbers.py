@@ -25,6 +25,7 @@ JUMP = 0.66  # wider, and another begins if the gaps beside it are much narrower
 JUMP_TIMES = 3.0
 MIN_OVERLAP = 0.45  # of the smaller one's height, for two digits to share a line
 MAX_RATIO = 3.5  # between the heights of two neighbours: some write noughts a third as high as the rest
+CORE = 0.6  # two boxes that overlap when they are brought to this share of their size are of one digit
 LINE_APART = 0.5  # numbers further off their line's middle than this begin the next line
 _NEAR_TIE = 1e-9  # so that rounding decides nothing when a page is moved or scaled
 
@@ -58,6 +59,33 @@ def group_numbers(
     return tuple(numbers)
 
 
+def rebuilt(number: Number, members: tuple[int, ...], text: str, detections: Sequence[Detection]) -> Number:
+    """Return the number with other members and digits, at its place in the reading order."""
+    around = np.array([detections[i].box.corners for i in members], dtype=np.float64)
+    return replace(number, members=members, text=text, box=_box_around(around))
+
+
+def beside(boxes: Floats, members: Sequence[int]) -> NDArray[np.bool_]:
+    """Return which upright boxes (N, 4) stand on the line of a number within the gap of a digit, bool (N,).
+
+    `members` are the positions of the number's digits; they are not beside it.
+    """
+    own = boxes[list(members)]
+    (x0, y0), (x1, y1) = own[:, :2].min(axis=0), own[:, 2:].max(axis=0)
+    low = np.minimum(y1 - y0, boxes[:, 3] - boxes[:, 1])
+    near = np.minimum(boxes[:, 3], y1) - np.maximum(boxes[:, 1], y0) > MIN_OVERLAP * low
+    near &= np.maximum(boxes[:, 0] - x1, x0 - boxes[:, 2]) < MAX_GAP * float((own[:, 3] - own[:, 1]).mean())
+    near[list(members)] = False
+    return np.asarray(near)
+
+
+def of_one_digit(box: Floats, boxes: Floats) -> NDArray[np.bool_]:
+    """Return which boxes (N, 4) are round the same digit as a box (4,): their cores overlap, bool (N,)."""
+    apart = np.abs((boxes[:, :2] + boxes[:, 2:]) - (box[:2] + box[2:])) / 2
+    reach = ((boxes[:, 2:] - boxes[:, :2]) + (box[2:] - box[:2])) / 2 * CORE
+    return np.asarray((apart < reach).all(axis=1))
+
+
 def among(numbers: Sequence[Number], positions: Sequence[int]) -> tuple[Number, ...]:
     """Return numbers whose members count among these positions, which all of them are at."""
     place = {position: k for k, position in enumerate(positions)}
@@ -65,15 +93,19 @@ def among(numbers: Sequence[Number], positions: Sequence[int]) -> tuple[Number, 
 
 
 def _number(line: int, members: tuple[int, ...], boxes: Floats, readings: Sequence[Reading]) -> Number:
-    x0, y0 = boxes[:, :2].min(axis=0).tolist()
-    x1, y1 = boxes[:, 2:].max(axis=0).tolist()
     return Number(
         text="".join(str(readings[i].digit) for i in members),
         confidence=prod(readings[i].confidence for i in members),
-        box=Box(x0, y0, x1, y1),
+        box=_box_around(boxes),
         line=line,
         members=members,
     )
+
+
+def _box_around(boxes: Floats) -> Box:
+    x0, y0 = boxes[:, :2].min(axis=0).tolist()
+    x1, y1 = boxes[:, 2:].max(axis=0).tolist()
+    return Box(x0, y0, x1, y1)
 
 
 def _pairs(boxes: Floats) -> tuple[Ints, Ints]:

@@ -71,9 +71,10 @@ class Reading:
     """What the classifier read in a detection's crop.
 
     `digit` is 0 to 9, or None where the crop is not accepted as a digit: a weak box needs a surer reading.
-    `confidence` is the chance that `digit` is right, fitted to transcribed pages; without a digit it is the
-    classifier's own chance that there is none, low where a better box stands for the same digit.
-    `runners_up` are the next readings with their confidences, best first.
+    It is the classifier's best, unless the number as a whole is likelier with another.  `confidence` is the
+    chance that `digit` is right, fitted to transcribed pages; without a digit it is the classifier's own
+    chance that there is none, low where a better box stands for the same digit.  `runners_up` are the other
+    readings with the classifier's chances, best first.
     """
 
     digit: int | None

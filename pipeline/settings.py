@@ -20,6 +20,8 @@ DEFAULT_FILE = "archive.toml"
 WEIGHTS = Path(__file__).resolve().parent.parent / "models" / "weights"
 # variables that are ours but are no field: where the TOML file is, -v, and data for development
 OTHER_VARIABLES = frozenset({"ARCHIVE_CONFIG", "ARCHIVE_VERBOSE", "ARCHIVE_DATA_DIR"})
+# the networks that read a page, in their order, each by the name of its setting
+NETWORKS = ("orienter", "detector", "classifier", "rescorer", "recogniser", "judge")
 
 
 class Settings(BaseSettings):
@@ -39,6 +41,9 @@ class Settings(BaseSettings):
     rescorer: Path = Field(
         WEIGHTS / "digit_rescorer.safetensors",
         description="weights that tell digits by their neighbours",
+    )
+    recogniser: Path = Field(
+        WEIGHTS / "number_recogniser.safetensors", description="weights that read whole numbers"
     )
     judge: Path = Field(
         WEIGHTS / "number_judge.safetensors", description="weights that say whether a number is whole"

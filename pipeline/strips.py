@@ -15,16 +15,16 @@ from pipeline.crops import CROP_SIZE_PX, VIEWS, Crops
 from pipeline.page import Number, PageDetections
 from pipeline.turning import upright_corners
 
-STRIP_PX = 28, 112  # height and width
-STRIP_DIGIT_PX = 12  # of a strip: how high the digits of its number are
-_BESIDE_PX, _ABOVE_PX = 15, 3  # kept free for what stands beside a number, and above and below
+STRIP_PX = 36, 144  # height and width
+STRIP_DIGIT_PX = 16  # of a strip: how high the digits of its number are
+_BESIDE_PX, _ABOVE_PX = 20, 4  # kept free for what stands beside a number, and above and below
 
-Strips = npt.NDArray[np.uint8]  # (M, 3, 28, 112)
+Strips = npt.NDArray[np.uint8]  # (M, 3, 36, 144)
 Floats = npt.NDArray[np.float64]
 
 
 def number_strips(numbers: Sequence[Number], found: PageDetections, odds: Floats, crops: Crops) -> Strips:
-    """Return the strips of M numbers, uint8 (M, 3, 28, 112), each with its number in the middle.
+    """Return the strips of M numbers, uint8 (M, 3, 36, 144), each with its number in the middle.
 
     The first channel is ink, by the `crops` uint8 (N, 2, 40, 40) of the page's detections; the second
     shows the boxes of the number's digits and the third those of all other detections, each as

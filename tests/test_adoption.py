@@ -48,9 +48,9 @@ def _detect(db: Engine, claim: leases.Claim) -> None:
     )
 
 
-def _run(db: Engine, detector: str) -> int:
+def _run(db: Engine, detector: str, settings: str = "{}") -> int:
     with writing(db) as conn:
-        return catalogue.current_run(conn, detector, "c-old", "{}", new=False, now=2.0)
+        return catalogue.current_run(conn, detector, "c-old", settings, new=False, now=2.0)
 
 
 def _rows(db: Engine, columns: str) -> list[tuple[object, ...]]:
@@ -74,6 +74,12 @@ def test_open_pages_go_to_the_new_run_and_the_others_stay(db: Engine) -> None:
     _detect(db, _claim(db, 2, "waiting"))
     with reading(db) as conn:
         assert conn.scalar(text("SELECT count(*) FROM detections WHERE ledger_id = 2")) == 1
+
+
+def test_networks_beside_detector_and_classifier_make_another_run_too(db: Engine) -> None:
+    new = _run(db, "d-old", '{"recogniser": "r-new"}')
+    assert adopt(db, new) == 3
+    assert [run_id for run_id, _ in _rows(db, "run_id, id")].count(new) == 3
 
 
 def test_a_run_of_the_same_weights_takes_nothing(db: Engine) -> None:

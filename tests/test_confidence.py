@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.calibrate import Outcomes, cross_fitted, fit_confidence
-from pipeline.confidence import REJECT, Confidence, apply_logistic, fit_logistic, logit
-from pipeline.doubts import N_DOUBTS
+from pipeline.confidence import REJECT, Confidence, apply_logistic, fit_logistic, logit, of_members
 
 
 def outcomes(seed: int, n: int = 400) -> Outcomes:
@@ -23,9 +22,9 @@ def outcomes(seed: int, n: int = 400) -> Outcomes:
     classes = np.where(right, digits, REJECT)
     numbers = tuple(np.arange(k, k + 2) for k in range(0, n, 2))
     both = np.array([right[members].all() for members in numbers])
-    doubts = np.zeros((len(numbers), N_DOUBTS))
-    judged = np.zeros(len(numbers))
-    return Outcomes(chances, scores, logit(scores), digits, classes, numbers, doubts, judged, both)
+    agreed = np.where(both, 1.0, -1.0) + rng.normal(size=len(numbers))
+    judged = rng.normal(size=len(numbers))  # of this one they learn that it says nothing
+    return Outcomes(chances, scores, logit(scores), digits, classes, numbers, agreed, judged, both)
 
 
 def test_cross_fitted_confidence_says_how_often_digits_and_numbers_are_right() -> None:
@@ -40,6 +39,17 @@ def test_cross_fitted_confidence_says_how_often_digits_and_numbers_are_right() -
             inside = (sure >= low) & (sure < high)
             assert inside.sum() > 100
             assert sure[inside].mean() == pytest.approx(right[inside].mean(), abs=0.07)
+
+
+def test_confidence_listens_to_a_recogniser_that_knows() -> None:
+    fitted = fit_confidence([outcomes(seed) for seed in range(8)])
+    assert fitted.digit[-1] > 0.5  # that its number is read the same
+    assert abs(fitted.number[-1]) < 0.1  # what is judged by chance
+
+
+def test_each_digit_has_what_is_said_of_its_number() -> None:
+    assert of_members(np.array([2.0, -1.0]), [(4, 1), (0,)], 5).tolist() == [-1, 2, 0, 0, 2]
+    assert of_members(np.zeros(0), [], 2).tolist() == [0, 0]
 
 
 def test_a_page_does_not_see_its_own_truth() -> None:
@@ -59,15 +69,17 @@ def test_a_page_does_not_see_its_own_truth() -> None:
 def test_without_a_fit_the_classifiers_own_chances_stand() -> None:
     page = outcomes(0)
     plain = Confidence()
-    sure = plain.of_digits(page.chances, page.scores, page.odds)
+    sure = plain.of_digits(page.digits, page.chances, page.scores, page.odds, page.agreed_of_digits)
     np.testing.assert_allclose(sure, 0.99)
-    np.testing.assert_allclose(plain.of_numbers([sure[:3]], np.zeros((1, N_DOUBTS)), np.zeros(1)), 0.99**3)
+    of_number = plain.of_numbers([sure[:3]], np.zeros(1))
+    np.testing.assert_allclose(of_number, 0.99**3)
 
 
 @pytest.mark.parametrize("confidence", [Confidence(), fit_confidence([outcomes(1)])])
 def test_nothing_found_has_no_confidence(confidence: Confidence) -> None:
-    assert confidence.of_digits(np.zeros((0, 11)), np.zeros(0), np.zeros(0)).shape == (0,)
-    assert confidence.of_numbers([], np.zeros((0, N_DOUBTS)), np.zeros(0)).shape == (0,)
+    none = np.zeros(0)
+    assert confidence.of_digits(none.astype(np.int64), np.zeros((0, 11)), none, none, none).shape == (0,)
+    assert confidence.of_numbers([], none).shape == (0,)
 
 
 @given(st.integers(0, 1000), st.floats(-2, 2), st.floats(-2, 2))

@@ -18,17 +18,27 @@ from models.checkpoint import SHOWN, Metadata, grow_into, load_checkpoint, load_
 from models.classifier import ClassifierConfig, DigitClassifier, classifier_loss
 from models.detector import DetectorConfig, DigitDetector, decode_maps, detector_loss
 from models.judge import N_CLUES, JudgeConfig, NumberJudge, judge_loss, number_clues
-from models.orienter import OrienterConfig, PageOrienter, orienter_loss
-from models.reader import (
-    Classifier,
-    Judge,
-    Rescorer,
+from models.loaded import (
     load_classifier,
     load_detector,
     load_judge,
     load_orienter,
+    load_recogniser,
     load_rescorer,
-    read_crops,
+)
+from models.orienter import OrienterConfig, PageOrienter, orienter_loss
+from models.reader import Readers, read_crops
+from models.recogniser import (
+    N_ANSWERS,
+    N_COLUMNS,
+    NOTHING,
+    NumberRecogniser,
+    RecogniserConfig,
+    answers_to,
+    best_texts,
+    has_room,
+    log_chances,
+    recogniser_loss,
 )
 from models.rescorer import (
     N_FEATURES,
@@ -49,7 +59,7 @@ from pipeline.errors import MissingError
 from pipeline.numbers import group_numbers
 from pipeline.page import Box, Detection, PageDetections, Reading
 from pipeline.settings import WEIGHTS
-from pipeline.strips import number_strips
+from pipeline.strips import STRIP_PX, number_strips
 from pipeline.turning import turn_box, turn_page
 
 ORIENTER, DETECTOR = WEIGHTS / "page_orienter.safetensors", WEIGHTS / "digit_detector.safetensors"
@@ -72,12 +82,14 @@ def saved_classifier(folder: Path) -> Path:
     return saved(folder, "digit-classifier", DigitClassifier, ClassifierConfig())
 
 
-def readers(folder: Path) -> tuple[Classifier, Rescorer, Judge]:
+def readers(folder: Path) -> Readers:
     rescorer = saved(folder, "digit-rescorer", DigitRescorer, RescorerConfig())
+    recogniser = saved(folder, "number-recogniser", NumberRecogniser, RecogniserConfig())
     judge = saved(folder, "number-judge", NumberJudge, JudgeConfig())
-    return (
+    return Readers(
         load_classifier(saved_classifier(folder), "cpu"),
         load_rescorer(rescorer, "cpu"),
+        load_recogniser(recogniser, "cpu"),
         load_judge(judge, "cpu"),
     )
 
@@ -188,16 +200,18 @@ def test_the_classifier_learns_one_batch() -> None:
 
 
 def test_no_crops_give_no_readings(tmp_path: Path) -> None:
-    read = read_crops(apart(), np.zeros((0, 2, 40, 40), np.uint8), *readers(tmp_path))
-    assert (read.readings, read.numbers, read.odds.shape, read.judged.shape) == ((), (), (0,), (0,))
+    read = read_crops(apart(), np.zeros((0, 2, 40, 40), np.uint8), readers(tmp_path))
+    assert (read.readings, read.numbers) == ((), ())
+    assert (read.odds.shape, read.answers.shape, read.judged.shape) == ((0,), (0, N_ANSWERS), (0,))
 
 
 def test_a_page_reads_the_same_in_any_order_of_its_boxes(tmp_path: Path) -> None:
     crops = np.random.default_rng(0).integers(0, 255, (9, 2, 40, 40), dtype=np.uint8)
     found = apart(*np.linspace(0.2, 0.95, 9).tolist())
-    together = read_crops(found, crops, *readers(tmp_path))
-    backwards = read_crops(reversed_page(found), crops[::-1].copy(), *readers(tmp_path))
+    together = read_crops(found, crops, readers(tmp_path))
+    backwards = read_crops(reversed_page(found), crops[::-1].copy(), readers(tmp_path))
     np.testing.assert_allclose(backwards.odds[::-1], together.odds, atol=1e-4)
+    np.testing.assert_allclose(backwards.answers, together.answers, atol=1e-4)
     np.testing.assert_allclose(backwards.judged, together.judged, atol=1e-4)
     for one, other in zip(together.readings, backwards.readings[::-1], strict=True):
         assert one.digit == other.digit
@@ -206,7 +220,7 @@ def test_a_page_reads_the_same_in_any_order_of_its_boxes(tmp_path: Path) -> None
 
 def test_confidences_are_chances_and_the_runners_up_follow(tmp_path: Path) -> None:
     crops = np.random.default_rng(1).integers(0, 255, (5, 2, 40, 40), dtype=np.uint8)
-    read = read_crops(apart(1.0, 0.9, 0.5, 0.2, 0.01), crops, *readers(tmp_path))
+    read = read_crops(apart(1.0, 0.9, 0.5, 0.2, 0.01), crops, readers(tmp_path))
     for reading in read.readings:
         assert 0 <= reading.confidence <= 1
         assert [digit for digit, _ in reading.runners_up].count(reading.digit) == 0
@@ -236,6 +250,7 @@ def test_the_rescorer_learns_one_batch() -> None:
 
 
 def test_the_shipped_judge_trusts_numbers_that_lack_a_digit_less() -> None:
+    recogniser = load_recogniser(WEIGHTS / "number_recogniser.safetensors", "cpu")
     judge = load_judge(WEIGHTS / "number_judge.safetensors", "cpu")
     page = draw_page(3, "ledger", width=700, height=900, digit_px=24.0)
     grey = page.pixels if page.pixels.ndim == 2 else cv2.cvtColor(page.pixels, cv2.COLOR_RGB2GRAY)
@@ -251,8 +266,9 @@ def test_the_shipped_judge_trusts_numbers_that_lack_a_digit_less() -> None:
         readings = [Reading(page.digits[i].digit, 0.98) for i in kept]
         numbers, odds = group_numbers(left.detections, readings), np.full(len(kept), 4.0)
         doubts = number_doubts(numbers, left, readings, odds, crops[kept])
-        clues = number_clues(numbers, left, chances[kept], odds, doubts)
-        said = judge.odds(number_strips(numbers, left, odds, crops[kept]), clues)
+        strips = number_strips(numbers, left, odds, crops[kept])
+        answers = answers_to([number.text for number in numbers], recogniser.columns(strips))
+        said = judge.odds(strips, number_clues(numbers, left, chances[kept], odds, doubts, answers))
         return {
             kept[number.members[0]]: float(one)
             for number, one in zip(numbers, said, strict=True)
@@ -274,9 +290,73 @@ def test_the_shipped_judge_trusts_numbers_that_lack_a_digit_less() -> None:
 def test_the_judge_learns_one_batch() -> None:
     torch.manual_seed(0)
     network = NumberJudge(JudgeConfig(channels=(8, 8, 16), dropout=0))
-    strips, clues, is_right = torch.rand(16, 3, 28, 112), torch.randn(16, N_CLUES), torch.arange(16) % 2.0
+    strips, clues, is_right = torch.rand(16, 3, *STRIP_PX), torch.randn(16, N_CLUES), torch.arange(16) % 2.0
     learn(network, lambda: judge_loss(network(strips, clues), is_right), 60, 1e-2)
     assert ((network(strips, clues) > 0).float() == is_right).all()
+
+
+def test_the_recogniser_learns_one_batch() -> None:
+    torch.manual_seed(0)
+    network = NumberRecogniser(RecogniserConfig(channels=(8, 8, 16, 16), width=32, dropout=0))
+    ink, texts = torch.rand(8, 1, *STRIP_PX), ["", "7", "11", "1899", "42", "000", "5", "31415926"]
+    assert network(ink).shape == (8, N_COLUMNS, 11)
+    learn(network, lambda: recogniser_loss(network(ink), texts), 150, 1e-2)
+    assert best_texts(network(ink).detach().numpy()) == texts
+
+
+def test_chances_of_all_texts_make_one() -> None:
+    columns = torch.log_softmax(torch.randn(1, 3, 11, generator=torch.Generator().manual_seed(1)), dim=2)
+    texts = ["", *(f"{n:0{length}}" for length in (1, 2, 3) for n in range(10**length))]
+    chances = log_chances(columns.expand(len(texts), -1, -1), texts).exp()
+    assert float(chances.sum()) == pytest.approx(1, abs=1e-4)
+    assert float(chances[texts.index("111")]) == 0  # it needs five columns
+
+
+def test_a_path_tells_equal_digits_by_what_is_between_them() -> None:
+    path = [NOTHING, 1, 1, NOTHING, 1, 2, 2, NOTHING]
+    columns = np.full((1, len(path), 11), -9.0, np.float32)
+    columns[0, np.arange(len(path)), path] = 0
+    assert best_texts(columns) == ["112"]
+
+
+def test_the_recogniser_answers_to_what_was_read() -> None:
+    columns = np.full((1, N_COLUMNS, 11), -30.0, np.float32)
+    columns[:, :, NOTHING] = 0
+    for place, digit in ((4, 1), (9, 8), (14, 9)):
+        columns[:, place] = -30.0
+        columns[:, place, digit] = 0
+    said = answers_to(["189", "18", "186", "1" * 40], columns.repeat(4, axis=0))
+    assert said.shape == (4, N_ANSWERS) and np.isfinite(said).all()
+    of_text, of_own, against, wrong, same, longer = said.T
+    assert of_text[0] == pytest.approx(0, abs=1e-3) and wrong[0] < -6 and (of_text[1:] < -6).all()
+    np.testing.assert_allclose(of_own, 0, atol=1e-3)
+    np.testing.assert_allclose(against, of_text - of_own)
+    assert same.tolist() == [1, 0, 0, 0] and longer.tolist() == [0, 1, 0, -3]
+    assert has_room("1" * 18) and not has_room("1" * 20)
+    assert answers_to([], columns[:0]).shape == (0, N_ANSWERS)
+
+
+def test_the_shipped_recogniser_reads_numbers_that_lack_a_box() -> None:
+    recogniser = load_recogniser(WEIGHTS / "number_recogniser.safetensors", "cpu")
+    page = draw_page(3, "ledger", width=700, height=900, digit_px=24.0)
+    grey = page.pixels if page.pixels.ndim == 2 else cv2.cvtColor(page.pixels, cv2.COLOR_RGB2GRAY)
+    found = PageDetections(tuple(Detection(digit.box, 0.95) for digit in page.digits), 15 / 24)
+    crops = cut_crops(np.asarray(grey, np.uint8), found)
+    readings = [Reading(digit.digit, 0.98) for digit in page.digits]
+    whole = group_numbers(found.detections, readings)
+    lost = {number.members[-1]: number.text for number in whole if len(number.members) > 2}
+    kept = [i for i in range(len(readings)) if i not in lost]
+    left = replace(found, detections=tuple(found.detections[i] for i in kept))
+    cut = group_numbers(left.detections, [readings[i] for i in kept])
+    strips = number_strips(whole, found, np.zeros(len(readings)), crops)
+    said = answers_to([number.text for number in whole], recogniser.columns(strips))
+    assert said[:, 4].mean() > 0.9
+    strips = number_strips(cut, left, np.zeros(len(kept)), crops[kept])
+    said = answers_to([number.text for number in cut], recogniser.columns(strips))
+    texts = {number.members[0]: number.text for number in whole}
+    lacking = np.array([number.text != texts[kept[number.members[0]]] for number in cut])
+    assert lacking.sum() > 10
+    assert said[lacking, 4].mean() < 0.2 and said[lacking, 5].mean() > 0.7  # it has one digit more
 
 
 def test_a_page_full_of_boxes_is_rescored_a_part_at_a_time() -> None:

@@ -75,10 +75,10 @@ def test_own_boxes_and_others_are_told_apart() -> None:
     (strip,) = number_strips([number], found, odds, np.zeros((3, 2, 40, 40), np.uint8))
     height, width = STRIP_PX
     own, others = strip[1], strip[2]
-    assert own[height // 2, width // 2 - 4] == 254 and own[height // 2, width // 2 + 4] == 153
-    assert own[height // 2, width // 2 - 8] == 127  # the edge of the first digit
-    assert own[:, : width // 2 - 10].max() == own[:, width // 2 + 10 :].max() == 0
-    assert others.max() == 76 and others[:, : width // 2 + 20].max() == 0
+    assert own[height // 2, width // 2 - 5] == 254 and own[height // 2, width // 2 + 5] == 153
+    assert own[height // 2, width // 2 - 11] == 127  # the edge of the first digit
+    assert own[:, : width // 2 - 13].max() == own[:, width // 2 + 13 :].max() == 0
+    assert others.max() == 76 and others[:, : width // 2 + 27].max() == 0
     assert strip[0].max() == 0
 
 
@@ -88,7 +88,7 @@ def test_a_long_number_fits_its_strip() -> None:
     number = Number("1" * 20, 0.9, Box(0, 100, 278, 120), 0, tuple(range(20)))
     (strip,) = number_strips([number], found, np.zeros(20), np.zeros((20, 2, 40, 40), np.uint8))
     columns = np.flatnonzero(strip[1].any(axis=0))
-    assert columns[0] >= 14 and columns[-1] < STRIP_PX[1] - 14
+    assert columns[0] >= 19 and columns[-1] < STRIP_PX[1] - 19
     assert np.unique(np.diff(columns)).max() <= 3  # gaps between digits stay open
 
 

@@ -11,14 +11,16 @@ import pytest
 import torch
 
 from models.checkpoint import load_checkpoint
-from models.reader import load_classifier, load_detector, load_orienter
+from models.loaded import load_classifier, load_detector, load_orienter, load_recogniser
 from models.train_classifier import change_crops, classifier_batches
 from models.training import Recipe, Training
 from models.training_crops import MARGIN_PX, TrainingCrops, page_crops
 from pipeline.confidence import REJECT
 from pipeline.crops import VIEWS, cut_boxes
-from pipeline.label_sets import read_label_set
+from pipeline.label_sets import read_label_set, write_label_set
+from pipeline.labels import LabelledPage
 from pipeline.page import Box
+from pipeline.settings import WEIGHTS
 
 
 def archive(*words: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -52,6 +54,22 @@ def test_both_networks_train_and_load(drawn: Path) -> None:
     done = archive("train", "orienter", "drawn", "--minutes", "0.05", "-o", "o.safetensors", cwd=drawn)
     assert done.returncode == 0, done.stderr
     assert load_orienter(drawn / "o.safetensors", "cpu").sha256
+
+
+def test_the_recogniser_trains_on_what_a_detector_boxes(drawn: Path) -> None:
+    shipped = WEIGHTS / "digit_detector.safetensors"
+    words = ("train", "recogniser", "drawn", "--boxes", shipped, "-o", "r.safetensors")
+    done = archive(*words, "--minutes", "0.1", cwd=drawn)
+    assert done.returncode == 0, done.stderr
+    assert load_recogniser(drawn / "r.safetensors", "cpu").sha256
+    assert load_checkpoint(drawn / "r.safetensors", "number-recogniser")[1].data == ["drawn"]
+    (drawn / "empty").mkdir()
+    blank = LabelledPage("blank", np.zeros((200, 200), np.uint8), np.full((200, 200), 2, np.uint8), (), 0)
+    assert len(list(write_label_set(drawn / "empty", [blank]))) == 1
+    done = archive("train", "recogniser", "empty", *words[3:], cwd=drawn)
+    assert (done.returncode, "no number was found" in done.stderr) == (5, True)
+    done = archive(*words[:3], "-o", "r.safetensors", cwd=drawn)
+    assert (done.returncode, "--boxes" in done.stderr) == (2, True)
 
 
 def test_a_training_that_is_killed_goes_on_where_it_was(drawn: Path) -> None:

@@ -96,11 +96,7 @@ class Embedded:
 
         Raises MissingError where the weights can't be loaded: before any page is in hand.
         """
-        self.bench.networks.orienter()
-        self.bench.networks.detector()
-        self.bench.networks.classifier()
-        self.bench.networks.rescorer()
-        self.bench.networks.judge()
+        self.bench.networks.load()
         now = time.time()
         n = ledger.void_leases(
             self.bench.db, now=now, max_deaths=self._settings.max_deaths, cause=self._cause

@@ -8,7 +8,7 @@ from pipeline.errors import SourceError
 from pipeline.settings import Settings
 
 if TYPE_CHECKING:
-    from models.reader import Classifier, Detector, Judge, Orienter, Rescorer
+    from models.loaded import Classifier, Detector, Judge, Orienter, Recogniser, Rescorer
 
 
 class _Named(Protocol):
@@ -28,7 +28,17 @@ class Networks:
         self.detector = OneNetwork("detector", lambda: _load_detector(settings), lock)
         self.classifier = OneNetwork("classifier", lambda: _load_classifier(settings), lock)
         self.rescorer = OneNetwork("rescorer", lambda: _load_rescorer(settings), lock)
+        self.recogniser = OneNetwork("recogniser", lambda: _load_recogniser(settings), lock)
         self.judge = OneNetwork("judge", lambda: _load_judge(settings), lock)
+
+    def load(self) -> None:
+        """Load all of them; MissingError if one can't be."""
+        self.orienter()
+        self.detector()
+        self.classifier()
+        self.rescorer()
+        self.recogniser()
+        self.judge()
 
 
 class OneNetwork(Generic[Loaded]):
@@ -59,30 +69,36 @@ class OneNetwork(Generic[Loaded]):
 
 
 def _load_orienter(settings: Settings) -> "Orienter":
-    from models.reader import load_orienter
+    from models.loaded import load_orienter
 
     return load_orienter(settings.orienter, settings.device)
 
 
 def _load_detector(settings: Settings) -> "Detector":
-    from models.reader import load_detector
+    from models.loaded import load_detector
 
     return load_detector(settings.detector, settings.device)
 
 
 def _load_classifier(settings: Settings) -> "Classifier":
-    from models.reader import load_classifier
+    from models.loaded import load_classifier
 
     return load_classifier(settings.classifier, settings.device)
 
 
 def _load_rescorer(settings: Settings) -> "Rescorer":
-    from models.reader import load_rescorer
+    from models.loaded import load_rescorer
 
     return load_rescorer(settings.rescorer, settings.device)
 
 
+def _load_recogniser(settings: Settings) -> "Recogniser":
+    from models.loaded import load_recogniser
+
+    return load_recogniser(settings.recogniser, settings.device)
+
+
 def _load_judge(settings: Settings) -> "Judge":
-    from models.reader import load_judge
+    from models.loaded import load_judge
 
     return load_judge(settings.judge, settings.device)

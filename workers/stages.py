@@ -93,16 +93,19 @@ def classify(bench: Bench, claim: Claim) -> bool:
 
     Raises as `detect`.
     """
-    from models.reader import read_crops  # torch takes seconds to import
+    from models.reader import Readers, read_crops  # torch takes seconds to import
 
     found = claim.found or PageDetections((), 1.0)
-    classifier = bench.networks.classifier(claim.classifier_sha256)
     of_run = json.loads(claim.settings)
-    rescorer = bench.networks.rescorer(of_run.get("rescorer"))
-    judge = bench.networks.judge(of_run.get("judge"))
+    readers = Readers(
+        bench.networks.classifier(claim.classifier_sha256),
+        bench.networks.rescorer(of_run.get("rescorer")),
+        bench.networks.recogniser(of_run.get("recogniser")),
+        bench.networks.judge(of_run.get("judge")),
+    )
     crops = _crops(bench, claim, found)
     with bench.in_hand.clock(claim):
-        read = read_crops(found, crops, classifier, rescorer, judge)
+        read = read_crops(found, crops, readers)
     ours = ledger.finish_classify(bench.db, claim, read.readings, read.numbers, now=time.time())
     if ours:
         _delete(bench, claim.blob)

@@ -1,0 +1,135 @@
+"""Training of the recogniser on the numbers of labelled pages, as their strips would show them."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torchvision.ops import box_iou
+
+from models.detector import DigitDetector
+from models.recogniser import has_room, recogniser_loss
+from models.scale import DIGIT_PX
+from models.strip_changes import change_strips
+from models.tiles import detect_boxes
+from models.training import Losses, Recipe
+from pipeline.crops import CROP_ZOOM, cut_boxes
+from pipeline.labels import LabelledPage
+from pipeline.numbers import group_numbers
+from pipeline.page import Box, Detection, Number, PageDetections, Reading
+from pipeline.strips import STRIP_PX, number_strips
+
+_BATCH = 128
+_SCORE_BAR = 0.2  # boxes of the detector that strips are put together from
+_SCALES = 0.1  # standard deviation of the logarithm of the scale that a page is shown at
+_HIT = 0.4  # intersection over union from which a box is of a labelled digit
+_READINGS = 2  # of each page, each with other digits missed
+_NO_BOX, _MISSED, _ADDED = 0.04, 0.1, 0.08  # of all boxes: is not there, is not counted, is counted wrongly
+
+Batch = tuple[Tensor, tuple[str, ...]]  # ink of strips uint8 (N, 1, 36, 144), what stands there
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class NumberStrips:
+    """Ink of strips, uint8 (N, 36, 144), and the digits of the number in the middle of each; "": none."""
+
+    ink: npt.NDArray[np.uint8]
+    texts: tuple[str, ...]
+
+
+def recogniser_recipe(minutes: float, seed: int, *, goes_on: bool) -> Recipe:
+    """Return the recipe that the shipped recogniser was trained by; half the rate to go on."""
+    return Recipe(minutes, learning_rate=1e-3 if goes_on else 2e-3, weight_decay=2e-2, seed=seed)
+
+
+def page_numbers(
+    pages: Sequence[LabelledPage], detector: DigitDetector, rng: np.random.Generator
+) -> NumberStrips:
+    """Return the numbers of labelled pages as a detector's boxes show them.
+
+    Some digits are left out at random, and some boxes that hold none are counted, so that a strip is not
+    always the whole number's: what stands in its middle is to be read, whatever was boxed.
+    """
+    ink, texts = [np.zeros((0, *STRIP_PX), np.uint8)], []
+    for page in pages:
+        scale = DIGIT_PX / page.digit_px * math.exp(rng.normal(0, _SCALES))
+        large, page = page.scaled(scale * CROP_ZOOM).ink, page.scaled(scale)
+        drawn = detect_boxes(detector, page.ink, _SCORE_BAR, torch.device("cpu"))
+        every = [Detection(Box(*(float(v) for v in row[:4])), float(row[4])) for row in drawn]
+        digit_of = _labelled(page, every)
+        written = _numbers(tuple(Detection(digit.box, 1.0) for digit in page.digits))
+        crops = cut_boxes(large, [detection.box.scaled(CROP_ZOOM) for detection in every])
+        for _ in range(_READINGS):
+            there = [i for i in range(len(every)) if rng.random() > _NO_BOX]
+            found = PageDetections(tuple(every[i] for i in there), 1.0)
+            counts = [rng.random() > _MISSED if digit_of[i] >= 0 else rng.random() < _ADDED for i in there]
+            numbers = _numbers(found.detections, counts)
+            strips = number_strips(numbers, found, np.zeros(len(there)), crops[there])[:, 0]
+            told = [
+                _text(number, [digit_of[there[i]] for i in number.members], page, written)
+                for number in numbers
+            ]
+            known = [k for k, text in enumerate(told) if text is not None]
+            ink.append(strips[known])
+            texts += [text for text in told if text is not None]
+    return NumberStrips(np.concatenate(ink), tuple(texts))
+
+
+def recogniser_losses(network: nn.Module, batch: Batch, device: torch.device) -> Losses:
+    """Return the losses of the network on a batch."""
+    strips, texts = batch
+    with torch.autocast(device.type, enabled=False):  # in bfloat16 places are a tenth of a pixel off
+        ink = change_strips(strips.to(device), lean=0.2, bent_px=1.5)
+    logits = network(ink.contiguous(memory_format=torch.channels_last))
+    return {"texts": recogniser_loss(logits, texts)}
+
+
+def recogniser_batches(
+    sets: Sequence[tuple[NumberStrips, float]], rng: np.random.Generator
+) -> Iterator[Batch]:
+    """Yield batches without end; `sets` are collections, each with the share of a batch it gives."""
+    share = np.array([share if part.texts else 0.0 for part, share in sets])
+    while True:
+        ink, texts = [], []
+        for k in rng.choice(len(sets), size=_BATCH, p=share / share.sum()):
+            i = int(rng.integers(len(sets[k][0].texts)))
+            ink.append(sets[k][0].ink[i])
+            texts.append(sets[k][0].texts[i])
+        yield torch.from_numpy(np.stack(ink))[:, None], tuple(texts)
+
+
+def _labelled(page: LabelledPage, found: Sequence[Detection]) -> list[int]:
+    """Return for each box which of the page's digits it is of, -1 where of none."""
+    boxes = np.array([detection.box.corners for detection in found], np.float32).reshape(-1, 4)
+    iou = box_iou(torch.from_numpy(boxes), torch.from_numpy(page.boxes.astype(np.float32))).numpy()
+    return [int(row.argmax()) if row.max(initial=0.0) > _HIT else -1 for row in iou]
+
+
+def _numbers(detections: tuple[Detection, ...], counts: Sequence[bool] | None = None) -> tuple[Number, ...]:
+    """Return the numbers that boxes make, all of them or those that count."""
+    counts = [True] * len(detections) if counts is None else counts
+    return group_numbers(detections, [Reading(0 if counted else None, 1.0) for counted in counts])
+
+
+def _text(number: Number, digits: Sequence[int], page: LabelledPage, written: Sequence[Number]) -> str | None:
+    """Return what stands in the middle of a number's strip; None where that is not known.
+
+    `digits` says which of the page's digits the number's boxes are of, `written` are its true numbers.
+    """
+    x, y = number.box.centre
+    mine = [digit for digit in digits if digit >= 0]
+    if not mine:
+        column, row = min(int(x), page.known.shape[1] - 1), min(int(y), page.known.shape[0] - 1)
+        return "" if page.known[row, column] == 2 else None
+    nearest = min(mine, key=lambda digit: abs(page.digits[digit].box.centre[0] - x))
+    true = next(one for one in written if nearest in one.members)
+    beside = true.box.height
+    x0, y0, x1, y1 = (round(v) for v in true.box.corners)
+    around = page.known[max(y0, 0) : y1, max(x0 - round(beside / 2), 0) : x1 + round(beside / 2)]
+    if (around == 0).any():
+        return None
+    text = "".join(str(page.digits[i].digit) for i in true.members)
+    return text if has_room(text) else None
