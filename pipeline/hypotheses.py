@@ -20,6 +20,8 @@ from pipeline.page import Number
 _MOST_WEAK = 4  # of the weak boxes beside a number only the strongest are tried
 _MAX_ADDED = 2
 _OTHER_DIGITS = 2  # of each box
+# of the narrower box's width that two boxes share at most, to be of two digits of one number.  Not by their
+# cores, as the boxes of a page at first: those of slanted digits that touch overlap, and 75 would lose its 5
 _INSIDE = 0.5
 _HEIGHTS = 0.35, 1.8  # times a number's digits: how high another one may be
 _FLOOR = 1e-4  # no digit is less likely
@@ -67,7 +69,7 @@ def hypotheses(
 
 
 def _weak(members: list[int], boxes: Floats, digits: Ints, odds: Floats) -> list[int]:
-    """Return the likeliest boxes beside a number that were not accepted, none of a digit that was."""
+    """Return the likeliest boxes beside a number that were not accepted, none of a digit that has one."""
     heights = boxes[:, 3] - boxes[:, 1]
     usual = heights[members].mean()
     near = beside(boxes, members) & (digits == REJECT)
@@ -84,7 +86,7 @@ def _weak(members: list[int], boxes: Floats, digits: Ints, odds: Floats) -> list
 
 
 def _covers(one: Floats, other: Floats) -> bool:
-    """Say whether two boxes share half of the narrower one's width: cores of slanted digits touch too."""
+    """Say whether two boxes share so much of the narrower one's width that they are of one digit."""
     shared = min(one[2], other[2]) - max(one[0], other[0])
     return bool(shared > _INSIDE * min(one[2] - one[0], other[2] - other[0]))
 
