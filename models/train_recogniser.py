@@ -1,6 +1,5 @@
 """Training of the recogniser on the numbers of labelled pages, as their strips would show them."""
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -8,18 +7,16 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torchvision.ops import box_iou
 
 from models.detector import DigitDetector
+from models.labelled_boxes import labelled_boxes, shown
 from models.recogniser import has_room, recogniser_loss
-from models.scale import DIGIT_PX
 from models.strip_changes import change_strips
-from models.tiles import detect_boxes
 from models.training import Losses, Recipe
 from pipeline.crops import CROP_ZOOM, cut_boxes
 from pipeline.labels import LabelledPage
 from pipeline.numbers import group_numbers
-from pipeline.page import Box, Detection, Number, PageDetections, Reading
+from pipeline.page import Detection, Number, PageDetections, Reading
 from pipeline.strips import STRIP_PX, number_strips
 
 _BATCH = 128
@@ -55,13 +52,11 @@ def page_numbers(
     """
     ink, texts = [np.zeros((0, *STRIP_PX), np.uint8)], []
     for page in pages:
-        scale = DIGIT_PX / page.digit_px * math.exp(rng.normal(0, _SCALES))
-        large, page = page.scaled(scale * CROP_ZOOM).ink, page.scaled(scale)
-        drawn = detect_boxes(detector, page.ink, _SCORE_BAR, torch.device("cpu"))
-        every = [Detection(Box(*(float(v) for v in row[:4])), float(row[4])) for row in drawn]
-        digit_of = _labelled(page, every)
+        page, large = shown(page, rng, _SCALES)
+        drawn = labelled_boxes(page, detector, _SCORE_BAR)
+        every, digit_of = drawn.detections, np.where(drawn.iou > _HIT, drawn.nearest, -1).tolist()
         written = _numbers(tuple(Detection(digit.box, 1.0) for digit in page.digits))
-        crops = cut_boxes(large, [detection.box.scaled(CROP_ZOOM) for detection in every])
+        crops = cut_boxes(large.ink, [detection.box.scaled(CROP_ZOOM) for detection in every])
         for _ in range(_READINGS):
             there = [i for i in range(len(every)) if rng.random() > _NO_BOX]
             found = PageDetections(tuple(every[i] for i in there), 1.0)
@@ -99,13 +94,6 @@ def recogniser_batches(
             ink.append(sets[k][0].ink[i])
             texts.append(sets[k][0].texts[i])
         yield torch.from_numpy(np.stack(ink))[:, None], tuple(texts)
-
-
-def _labelled(page: LabelledPage, found: Sequence[Detection]) -> list[int]:
-    """Return for each box which of the page's digits it is of, -1 where of none."""
-    boxes = np.array([detection.box.corners for detection in found], np.float32).reshape(-1, 4)
-    iou = box_iou(torch.from_numpy(boxes), torch.from_numpy(page.boxes.astype(np.float32))).numpy()
-    return [int(row.argmax()) if row.max(initial=0.0) > _HIT else -1 for row in iou]
 
 
 def _numbers(detections: tuple[Detection, ...], counts: Sequence[bool] | None = None) -> tuple[Number, ...]:
