@@ -1,5 +1,6 @@
 """Training of the recogniser on the numbers of labelled pages, as their strips would show them."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -55,7 +56,7 @@ def page_numbers(
         page, large = shown(page, rng, _SCALES)
         drawn = labelled_boxes(page, detector, _SCORE_BAR)
         every, digit_of = drawn.detections, np.where(drawn.iou > _HIT, drawn.nearest, -1).tolist()
-        written = _numbers(tuple(Detection(digit.box, 1.0) for digit in page.digits))
+        written = true_numbers(page)
         crops = cut_boxes(large.ink, [detection.box.scaled(CROP_ZOOM) for detection in every])
         for _ in range(_READINGS):
             there = [i for i in range(len(every)) if rng.random() > _NO_BOX]
@@ -102,7 +103,25 @@ def _numbers(detections: tuple[Detection, ...], counts: Sequence[bool] | None = 
     return group_numbers(detections, [Reading(0 if counted else None, 1.0) for counted in counts])
 
 
-def _text(number: Number, digits: Sequence[int], page: LabelledPage, written: Sequence[Number]) -> str | None:
+def true_numbers(page: LabelledPage) -> list[list[int]]:
+    """Return the numbers of a labelled page, as positions among its digits.
+
+    They are digits side by side, as found ones are, but by the transcription where it says more: 25 8bre
+    are two numbers however close they stand, and 17000 is one across a wide gap.
+    """
+    parts = []
+    for number in _numbers(tuple(Detection(digit.box, 1.0) for digit in page.digits)):
+        members = list(number.members)
+        cuts = [k for k in range(1, len(members)) if page.digits[members[k]].goes_on is False]
+        parts += [members[a:b] for a, b in itertools.pairwise([0, *cuts, len(members)])]
+    ending: dict[int, list[int]] = {}
+    for part in sorted(parts):
+        before = ending.pop(part[0] - 1, []) if page.digits[part[0]].goes_on else []
+        ending[part[-1]] = before + part
+    return list(ending.values())
+
+
+def _text(number: Number, digits: Sequence[int], page: LabelledPage, written: list[list[int]]) -> str | None:
     """Return what stands in the middle of a number's strip; None where that is not known.
 
     `digits` says which of the page's digits the number's boxes are of, `written` are its true numbers.
@@ -113,11 +132,11 @@ def _text(number: Number, digits: Sequence[int], page: LabelledPage, written: Se
         column, row = min(int(x), page.known.shape[1] - 1), min(int(y), page.known.shape[0] - 1)
         return "" if page.known[row, column] == 2 else None
     nearest = min(mine, key=lambda digit: abs(page.digits[digit].box.centre[0] - x))
-    true = next(one for one in written if nearest in one.members)
-    beside = true.box.height
-    x0, y0, x1, y1 = (round(v) for v in true.box.corners)
-    around = page.known[max(y0, 0) : y1, max(x0 - round(beside / 2), 0) : x1 + round(beside / 2)]
-    if (around == 0).any():
+    true = next(one for one in written if nearest in one)
+    x0, y0 = np.rint(page.boxes[true, :2].min(axis=0)).astype(int)
+    x1, y1 = np.rint(page.boxes[true, 2:].max(axis=0)).astype(int)
+    beside = round((y1 - y0) / 2)
+    if (page.known[max(y0, 0) : y1, max(x0 - beside, 0) : x1 + beside] == 0).any():
         return None
-    text = "".join(str(page.digits[i].digit) for i in true.members)
+    text = "".join(str(page.digits[i].digit) for i in true)
     return text if has_room(text) else None
