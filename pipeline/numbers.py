@@ -26,7 +26,7 @@ JUMP_TIMES = 3.0
 MIN_OVERLAP = 0.45  # of the smaller one's height, for two digits to share a line
 MAX_RATIO = 3.5  # between the heights of two neighbours: some write noughts a third as high as the rest
 CORE = 0.6  # two boxes that overlap when they are brought to this share of their size are of one digit
-SAME_PLACE = 0.5  # of the narrower box's width that two digits of one number share at most
+SAME_PLACE = 0.8  # of the narrower box's width that two digits of one number share at most
 LINE_APART = 0.5  # numbers further off their line's middle than this begin the next line
 _NEAR_TIE = 1e-9  # so that rounding decides nothing when a page is moved or scaled
 
