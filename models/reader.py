@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from models.judge import number_clues
 from models.loaded import Classifier, Judge, Recogniser, Rescorer
-from models.recogniser import Columns, agreement, answers_to
+from models.recogniser import Columns, agreement, answers_to, text_chances
 from models.rescorer import single_boxes
 from models.revision import revise
 from pipeline.confidence import REJECT, of_members, sigmoid
@@ -92,7 +92,7 @@ def read_chances(
     clues = number_clues(numbers, found, chances, odds, doubts, answers)
     judged = np.zeros(len(numbers)) if readers.judge is None else readers.judge.odds(strips, clues)
     of_digits = [sure[list(number.members)] for number in numbers]
-    of_numbers = confidence.of_numbers(of_digits, judged)
+    of_numbers = confidence.of_numbers(of_digits, text_chances(answers), judged)
     numbers = tuple(map(_with_confidence, numbers, of_numbers.tolist()))
     return CropsRead(chances, odds, readings, numbers, answers, strips, clues, judged)
 
