@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from models.recogniser import agreement, text_chances
 from pipeline.confidence import Confidence, digit_features, fit_logistic, number_features, of_members
 from pipeline.reliability import Reliability, reliability
 
@@ -19,8 +20,8 @@ class Outcomes:
 
     `chances` float64 (N, 11) are the classifier's, `scores` (N,) the detector's; `digits` int64 (N,) were
     read, `classes` int64 (N,) stand there (10: none).  `numbers` are M arrays of positions among the
-    digits, `agreed` float64 (M,) the log-odds that
-    the recogniser reads the same, `judged` (M,) the judge's, `numbers_right` bool (M,).
+    digits, `answers` float64 (M, 6) the recogniser's to them, `judged` (M,) the judge's log-odds,
+    `numbers_right` bool (M,).
     """
 
     chances: npt.NDArray[np.float64]
@@ -29,7 +30,7 @@ class Outcomes:
     digits: npt.NDArray[np.int64]
     classes: npt.NDArray[np.int64]
     numbers: tuple[npt.NDArray[np.int64], ...]
-    agreed: npt.NDArray[np.float64]
+    answers: npt.NDArray[np.float64]
     judged: npt.NDArray[np.float64]
     numbers_right: npt.NDArray[np.bool_]
 
@@ -41,7 +42,8 @@ class Outcomes:
     @property
     def agreed_of_digits(self) -> npt.NDArray[np.float64]:
         """The log-odds that the recogniser reads each digit's number the same, (N,)."""
-        return of_members(self.agreed, [members.tolist() for members in self.numbers], len(self.digits))
+        members = [members.tolist() for members in self.numbers]
+        return of_members(agreement(self.answers), members, len(self.digits))
 
 
 def fit_confidence(pages: Sequence[Outcomes]) -> Confidence:
@@ -52,7 +54,9 @@ def fit_confidence(pages: Sequence[Outcomes]) -> Confidence:
     ]
     digit = fit_logistic(np.concatenate(features), np.concatenate([page.right for page in pages]))
     so_far = Confidence(digit=digit)
-    numbers = [number_features(_of_members(so_far, page), page.judged) for page in pages]
+    numbers = [
+        number_features(_of_members(so_far, page), text_chances(page.answers), page.judged) for page in pages
+    ]
     right = np.concatenate([page.numbers_right for page in pages])
     return Confidence(digit=digit, number=fit_logistic(np.concatenate(numbers), right))
 
@@ -65,7 +69,9 @@ def cross_fitted(
     for k, page in enumerate(pages):
         confidence = fit_confidence([*pages[:k], *pages[k + 1 :]])
         digits.append(_of_digits(confidence, page))
-        numbers.append(confidence.of_numbers(_of_members(confidence, page), page.judged))
+        numbers.append(
+            confidence.of_numbers(_of_members(confidence, page), text_chances(page.answers), page.judged)
+        )
     return digits, numbers
 
 

@@ -8,7 +8,6 @@ import numpy.typing as npt
 
 from models.calibrate import Outcomes
 from models.loaded import Classifier
-from models.recogniser import agreement
 from models.training_crops import TrainingCrops
 from models.whole import Chain
 from pipeline.confidence import REJECT
@@ -23,8 +22,8 @@ class DigitsRead:
     """The N accepted digits of a page, which was `width` × `height` pixels large.
 
     `scores` and `confidence` are float64 (N,), `chances` float32 (N, 11): the digits, then reject.  The
-    members of `numbers` count among these digits; `agreed` float64 (M,) are the log-odds that the recogniser
-    reads each the same, `judged` (M,) the judge's.
+    members of `numbers` count among these digits; `answers` float64 (M, 6) are the recogniser's to them,
+    `judged` (M,) the judge's log-odds.
     """
 
     width: int
@@ -37,7 +36,7 @@ class DigitsRead:
     chances: npt.NDArray[np.float32]
     odds: npt.NDArray[np.float64]
     numbers: tuple[Number, ...]
-    agreed: npt.NDArray[np.float64]
+    answers: npt.NDArray[np.float64]
     judged: npt.NDArray[np.float64]
     detect_s: float
     classify_s: float
@@ -83,7 +82,7 @@ def read_digits(chain: Chain, grey: npt.NDArray[np.uint8]) -> DigitsRead:
         chances=read.chances[accepted],
         odds=read.odds[accepted],
         numbers=among(read.numbers, accepted),
-        agreed=agreement(read.answers),
+        answers=read.answers,
         judged=read.judged,
         detect_s=page.detect_s,
         classify_s=page.classify_s,
@@ -123,7 +122,7 @@ def outcomes_of(read: DigitsRead, score: PageScore) -> Outcomes:
         digits=np.array(read.digits, np.int64),
         classes=true_classes(score, len(read.digits)),
         numbers=tuple(np.array(number.members, np.int64) for number in read.numbers),
-        agreed=read.agreed,
+        answers=read.answers,
         judged=read.judged,
         numbers_right=right_numbers(score, read.digits, read.numbers),
     )

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from models.judge import number_clues
 from models.loaded import Classifier, Judge, Recogniser, Rescorer
-from models.recogniser import Columns, agreement, answers_to
+from models.recogniser import Columns, agreement, answers_to, text_chances
 from models.rescorer import single_boxes
 from models.revision import revise
 from pipeline.confidence import REJECT, of_members, sigmoid
@@ -44,16 +44,17 @@ class CropsRead:
     """What the networks say about a page's N detections and the M numbers they make.
 
     `chances` float32 (N, 11) are the classifier's: the digits, then reject; `odds` float64 (N,) the
-    rescorer's; `doubts` float64 (M, 3) are those of `number_doubts`, `answers` (M, 6) the recogniser's,
-    `judged` (M,) the judge's log-odds.
+    rescorer's; `answers` float64 (M, 6) the recogniser's.  `strips` uint8 (M, 3, 36, 144) and `clues` float32
+    (M, 81) are what the judge is given, and `judged` (M,) its log-odds.
     """
 
     chances: Chances
     odds: Floats
     readings: tuple[Reading, ...]
     numbers: tuple[Number, ...]
-    doubts: Floats
     answers: Floats
+    strips: Strips
+    clues: npt.NDArray[np.float32]
     judged: Floats
 
 
@@ -88,13 +89,12 @@ def read_chances(
     sure = confidence.of_digits(digits, chances.astype(np.float64), scores, odds, agreed)
     readings = tuple(map(_reading, chances, digits.tolist(), sure.tolist()))
     doubts = number_doubts(numbers, found, readings, odds, crops)
-    judged = np.zeros(len(numbers))
-    if readers.judge is not None:
-        judged = readers.judge.odds(strips, number_clues(numbers, found, chances, odds, doubts, answers))
+    clues = number_clues(numbers, found, chances, odds, doubts, answers)
+    judged = np.zeros(len(numbers)) if readers.judge is None else readers.judge.odds(strips, clues)
     of_digits = [sure[list(number.members)] for number in numbers]
-    of_numbers = confidence.of_numbers(of_digits, judged)
+    of_numbers = confidence.of_numbers(of_digits, text_chances(answers), judged)
     numbers = tuple(map(_with_confidence, numbers, of_numbers.tolist()))
-    return CropsRead(chances, odds, readings, numbers, doubts, answers, judged)
+    return CropsRead(chances, odds, readings, numbers, answers, strips, clues, judged)
 
 
 def _numbers(found: PageDetections, digits: Ints, chances: Chances) -> tuple[Number, ...]:

@@ -113,6 +113,11 @@ def agreement(said: Floats) -> Floats:
     return np.asarray(said[:, 0] - said[:, 3])
 
 
+def text_chances(said: Floats) -> Floats:
+    """Return the log chances that the recogniser gives the texts, (M,), by its answers (M, 6)."""
+    return np.asarray(said[:, 0])
+
+
 def answers_to(texts: Sequence[str], columns: Columns) -> Floats:
     """Return what the recogniser says to numbers that were read as these texts, float64 (M, 6).
 

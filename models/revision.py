@@ -14,8 +14,8 @@ from pipeline.page import Number, PageDetections
 from pipeline.turning import upright_corners
 
 # natural logarithms that another way to put a number together must be likelier by: of dozens some look
-# likely by chance; there is only one way to be no number
-_MARGIN, _MARGIN_OF_NONE = 2.0, 0.0
+# likely by chance; there is only one way to be no number, and boxes were accepted since they look like digits
+_MARGIN, _MARGIN_OF_NONE = 2.0, -2.5
 _LEAST = -30.0  # log chances are no smaller
 
 Ints = npt.NDArray[np.int64]

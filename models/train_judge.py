@@ -9,17 +9,17 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from models.judge import judge_loss, number_clues
+from models.judge import judge_loss
 from models.loaded import Detector
 from models.reader import ACCEPT_BAR, CropsRead, Readers, read_chances, read_crops
 from models.strip_changes import change_strips
 from models.training import Losses, Recipe
 from pipeline.confidence import logit
-from pipeline.crops import Crops, cut_crops
+from pipeline.crops import cut_crops
 from pipeline.numbers import among
 from pipeline.page import PageDetections
 from pipeline.scoring import right_numbers, score_page
-from pipeline.strips import Strips, number_strips
+from pipeline.strips import Strips
 from pipeline.transcriptions import BESIDE, Line
 
 _BATCH = 128
@@ -64,7 +64,7 @@ def number_truths(
     left, odds = _seen_otherwise(read, rng)
     otherwise = replace(found, detections=tuple(found.detections[i] for i in left))
     read_so = read_chances(otherwise, crops[left], read.chances[left], odds[left], readers)
-    both = [_truths(found, crops, read, lines), _truths(otherwise, crops[left], read_so, lines)]
+    both = [_truths(found, read, lines), _truths(otherwise, read_so, lines)]
     return NumberTruths(
         np.concatenate([truths.strips for truths in both]),
         np.concatenate([truths.clues for truths in both]),
@@ -72,16 +72,15 @@ def number_truths(
     )
 
 
-def _truths(found: PageDetections, crops: Crops, read: CropsRead, lines: Sequence[Line]) -> NumberTruths:
+def _truths(found: PageDetections, read: CropsRead, lines: Sequence[Line]) -> NumberTruths:
     accepted = [i for i, reading in enumerate(read.readings) if reading.digit is not None]
     digits = [reading.digit for reading in read.readings if reading.digit is not None]
     score = score_page(lines, [found.detections[i].box for i in accepted], digits, BESIDE)
     numbers = among(read.numbers, accepted)
     unknown = {*score.outside, *(i for line in score.lines if line.line.is_unread for i in line.found)}
     known = np.array([unknown.isdisjoint(number.members) for number in numbers], bool)
-    clues = number_clues(read.numbers, found, read.chances, read.odds, read.doubts, read.answers)
-    strips = number_strips(read.numbers, found, read.odds, crops)
-    return NumberTruths(strips[known], clues[known], right_numbers(score, digits, numbers)[known])
+    is_right = right_numbers(score, digits, numbers)
+    return NumberTruths(read.strips[known], read.clues[known], is_right[known])
 
 
 def _seen_otherwise(

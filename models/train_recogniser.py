@@ -1,6 +1,6 @@
 """Training of the recogniser on the numbers of labelled pages, as their strips would show them."""
 
-import math
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -8,18 +8,16 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torchvision.ops import box_iou
 
 from models.detector import DigitDetector
+from models.labelled_boxes import labelled_boxes, shown
 from models.recogniser import has_room, recogniser_loss
-from models.scale import DIGIT_PX
 from models.strip_changes import change_strips
-from models.tiles import detect_boxes
 from models.training import Losses, Recipe
 from pipeline.crops import CROP_ZOOM, cut_boxes
 from pipeline.labels import LabelledPage
 from pipeline.numbers import group_numbers
-from pipeline.page import Box, Detection, Number, PageDetections, Reading
+from pipeline.page import Detection, Number, PageDetections, Reading
 from pipeline.strips import STRIP_PX, number_strips
 
 _BATCH = 128
@@ -55,13 +53,11 @@ def page_numbers(
     """
     ink, texts = [np.zeros((0, *STRIP_PX), np.uint8)], []
     for page in pages:
-        scale = DIGIT_PX / page.digit_px * math.exp(rng.normal(0, _SCALES))
-        large, page = page.scaled(scale * CROP_ZOOM).ink, page.scaled(scale)
-        drawn = detect_boxes(detector, page.ink, _SCORE_BAR, torch.device("cpu"))
-        every = [Detection(Box(*(float(v) for v in row[:4])), float(row[4])) for row in drawn]
-        digit_of = _labelled(page, every)
-        written = _numbers(tuple(Detection(digit.box, 1.0) for digit in page.digits))
-        crops = cut_boxes(large, [detection.box.scaled(CROP_ZOOM) for detection in every])
+        page, large = shown(page, rng, _SCALES)
+        drawn = labelled_boxes(page, detector, _SCORE_BAR)
+        every, digit_of = drawn.detections, np.where(drawn.iou > _HIT, drawn.nearest, -1).tolist()
+        written = true_numbers(page)
+        crops = cut_boxes(large.ink, [detection.box.scaled(CROP_ZOOM) for detection in every])
         for _ in range(_READINGS):
             there = [i for i in range(len(every)) if rng.random() > _NO_BOX]
             found = PageDetections(tuple(every[i] for i in there), 1.0)
@@ -101,20 +97,31 @@ def recogniser_batches(
         yield torch.from_numpy(np.stack(ink))[:, None], tuple(texts)
 
 
-def _labelled(page: LabelledPage, found: Sequence[Detection]) -> list[int]:
-    """Return for each box which of the page's digits it is of, -1 where of none."""
-    boxes = np.array([detection.box.corners for detection in found], np.float32).reshape(-1, 4)
-    iou = box_iou(torch.from_numpy(boxes), torch.from_numpy(page.boxes.astype(np.float32))).numpy()
-    return [int(row.argmax()) if row.max(initial=0.0) > _HIT else -1 for row in iou]
-
-
 def _numbers(detections: tuple[Detection, ...], counts: Sequence[bool] | None = None) -> tuple[Number, ...]:
     """Return the numbers that boxes make, all of them or those that count."""
     counts = [True] * len(detections) if counts is None else counts
     return group_numbers(detections, [Reading(0 if counted else None, 1.0) for counted in counts])
 
 
-def _text(number: Number, digits: Sequence[int], page: LabelledPage, written: Sequence[Number]) -> str | None:
+def true_numbers(page: LabelledPage) -> list[list[int]]:
+    """Return the numbers of a labelled page, as positions among its digits.
+
+    They are digits side by side, as found ones are, but by the transcription where it says more: 25 8bre
+    are two numbers however close they stand, and 17000 is one across a wide gap.
+    """
+    parts = []
+    for number in _numbers(tuple(Detection(digit.box, 1.0) for digit in page.digits)):
+        members = list(number.members)
+        cuts = [k for k in range(1, len(members)) if page.digits[members[k]].goes_on is False]
+        parts += [members[a:b] for a, b in itertools.pairwise([0, *cuts, len(members)])]
+    ending: dict[int, list[int]] = {}
+    for part in sorted(parts):
+        before = ending.pop(part[0] - 1, []) if page.digits[part[0]].goes_on else []
+        ending[part[-1]] = before + part
+    return list(ending.values())
+
+
+def _text(number: Number, digits: Sequence[int], page: LabelledPage, written: list[list[int]]) -> str | None:
     """Return what stands in the middle of a number's strip; None where that is not known.
 
     `digits` says which of the page's digits the number's boxes are of, `written` are its true numbers.
@@ -125,11 +132,11 @@ def _text(number: Number, digits: Sequence[int], page: LabelledPage, written: Se
         column, row = min(int(x), page.known.shape[1] - 1), min(int(y), page.known.shape[0] - 1)
         return "" if page.known[row, column] == 2 else None
     nearest = min(mine, key=lambda digit: abs(page.digits[digit].box.centre[0] - x))
-    true = next(one for one in written if nearest in one.members)
-    beside = true.box.height
-    x0, y0, x1, y1 = (round(v) for v in true.box.corners)
-    around = page.known[max(y0, 0) : y1, max(x0 - round(beside / 2), 0) : x1 + round(beside / 2)]
-    if (around == 0).any():
+    true = next(one for one in written if nearest in one)
+    x0, y0 = np.rint(page.boxes[true, :2].min(axis=0)).astype(int)
+    x1, y1 = np.rint(page.boxes[true, 2:].max(axis=0)).astype(int)
+    beside = round((y1 - y0) / 2)
+    if (page.known[max(y0, 0) : y1, max(x0 - beside, 0) : x1 + beside] == 0).any():
         return None
-    text = "".join(str(page.digits[i].digit) for i in true.members)
+    text = "".join(str(page.digits[i].digit) for i in true)
     return text if has_room(text) else None

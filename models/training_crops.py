@@ -1,6 +1,5 @@
 """The crops that teach the classifier: digits and rejects of labelled pages, and MNIST's digits."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
-from torchvision.ops import box_iou
 
 from models.classifier import predict
 from models.detector import DigitDetector
-from models.scale import DIGIT_PX
-from models.tiles import detect_boxes
+from models.labelled_boxes import labelled_boxes, shown
 from pipeline.confidence import REJECT
 from pipeline.crops import CROP_SIZE_PX, CROP_ZOOM, VIEWS, cut_boxes
 from pipeline.hands import read_mnist
@@ -54,16 +51,14 @@ def page_crops(
     crops = [np.zeros((0, len(VIEWS), _SIDE_PX, _SIDE_PX), np.uint8)]
     classes = [np.zeros(0, np.int64)]
     for page in pages:
-        scale = DIGIT_PX / page.digit_px * math.exp(rng.normal(0, _SCALES))
-        ink = page.scaled(scale * CROP_ZOOM).ink
-        page = page.scaled(scale)
+        page, large = shown(page, rng, _SCALES)
         boxes = [digit.box for digit in page.digits]
         digits = [digit.digit for digit in page.digits]
         rejects = _parts_without_digits(page, rng) + _between_digits(page, rng)
         if detector is not None:
             hits, hit_digits, misses = _detected(page, detector)
             boxes, digits, rejects = boxes + hits, digits + hit_digits, rejects + misses
-        crops.append(cut_boxes(ink, [box.scaled(CROP_ZOOM) for box in boxes + rejects], MARGIN_PX))
+        crops.append(cut_boxes(large.ink, [box.scaled(CROP_ZOOM) for box in boxes + rejects], MARGIN_PX))
         classes.append(np.array(digits + [REJECT] * len(rejects), np.int64))
     return TrainingCrops(np.concatenate(crops), np.concatenate(classes))
 
@@ -112,19 +107,16 @@ def _between_digits(page: LabelledPage, rng: np.random.Generator) -> list[Box]:
 
 def _detected(page: LabelledPage, detector: DigitDetector) -> tuple[list[Box], list[int], list[Box]]:
     """Return the detector's boxes on labelled digits, those digits, and its boxes where no digit is."""
-    found = detect_boxes(detector, page.ink, _SCORE_BAR, torch.device("cpu"))
-    boxes = [Box(*(float(v) for v in row[:4])) for row in found]
-    labelled = _array([digit.box for digit in page.digits])
-    iou = box_iou(torch.from_numpy(_array(boxes)), torch.from_numpy(labelled)).numpy()
+    drawn = labelled_boxes(page, detector, _SCORE_BAR)
     hits, digits, misses = [], [], []
-    for i, box in enumerate(boxes):
+    for detection, nearest, iou in zip(drawn.detections, drawn.nearest, drawn.iou, strict=True):
+        box = detection.box
         x, y = (int(v) for v in box.centre)
-        best = float(iou[i].max(initial=0.0))
         inside = 0 <= y < page.known.shape[0] and 0 <= x < page.known.shape[1]
-        if best > 0.6:
+        if iou > 0.6:
             hits.append(box)
-            digits.append(page.digits[int(iou[i].argmax())].digit)
-        elif best < 0.2 and inside and page.known[y, x] == 2:
+            digits.append(page.digits[nearest].digit)
+        elif iou < 0.2 and inside and page.known[y, x] == 2:
             misses.append(box)
     return hits, digits, misses
 

@@ -16,7 +16,7 @@ REJECT = 10  # the last of a crop's eleven classes: there is no digit
 _EDGE = 1e-4  # nobody is surer than this
 _RIDGE = 0.05  # keeps weights small where there is little to learn from
 _ROUNDS = 50
-_N_DIGIT, _N_NUMBER = 7, 6  # weights of the regressions, their constants included
+_N_DIGIT, _N_NUMBER = 7, 7  # weights of the regressions, their constants included
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -51,14 +51,15 @@ class Confidence:
             return np.asarray(np.take_along_axis(chances, digits[:, None], axis=1)[:, 0], np.float64)
         return apply_logistic(self.digit, digit_features(digits, chances, scores, odds, agreed))
 
-    def of_numbers(self, numbers: Sequence[Floats], judged: Floats) -> Floats:
+    def of_numbers(self, numbers: Sequence[Floats], told: Floats, judged: Floats) -> Floats:
         """Return the confidence in each of M numbers, (M,), from those of its digits.
 
-        `judged` (M,) are the judge's log-odds.
+        `told` (M,) are the log chances that the recogniser gives their texts, `judged` (M,) the judge's
+        log-odds.
         """
         if not self.number:
             return np.array([float(np.prod(digits)) for digits in numbers])
-        return apply_logistic(self.number, number_features(numbers, judged))
+        return apply_logistic(self.number, number_features(numbers, told, judged))
 
 
 def digit_features(digits: Ints, chances: Floats, scores: Floats, odds: Floats, agreed: Floats) -> Floats:
@@ -91,14 +92,14 @@ def of_members(values: Floats, members: Sequence[Sequence[int]], n: int) -> Floa
     return spread
 
 
-def number_features(numbers: Sequence[Floats], judged: Floats) -> Floats:
-    """Return what a number's confidence depends on, (M, 5)."""
+def number_features(numbers: Sequence[Floats], told: Floats, judged: Floats) -> Floats:
+    """Return what a number's confidence depends on, (M, 6)."""
     rows = [
         (logit(np.prod(digits)), logit(np.min(digits)), np.log(len(digits)), len(digits) == 1)
         for digits in numbers
     ]
     of_digits = np.array(rows, np.float64).reshape(-1, 4)
-    return np.column_stack([of_digits, judged])
+    return np.column_stack([of_digits, told, judged])
 
 
 def fit_logistic(features: Floats, right: npt.NDArray[np.bool_]) -> tuple[float, ...]:

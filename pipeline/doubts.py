@@ -7,13 +7,12 @@ import numpy.typing as npt
 
 from pipeline.confidence import sigmoid
 from pipeline.crops import CROP_SIZE_PX, VIEWS, Crops
-from pipeline.numbers import beside
+from pipeline.numbers import beside, in_one_place
 from pipeline.page import Number, PageDetections, Reading
 from pipeline.turning import upright_corners
 
 N_DOUBTS = 3
 _FAINT = 0.02  # a chance that is less says nothing
-_INSIDE = 0.5  # of a detection's width that a digit of the number covers: it is no further digit of it
 _BESIDE = 0.8  # ink is looked for so many heights beside a number: where its next digit would stand
 _INNER = 0.9  # of a digit's height: lines above and below reach into the rest
 
@@ -37,9 +36,7 @@ def number_doubts(
         members = list(number.members)
         near = beside(boxes, members)
         for x in np.flatnonzero(near & ~accepted):
-            shared = np.minimum(boxes[members, 2], boxes[x, 2]) - np.maximum(boxes[members, 0], boxes[x, 0])
-            narrow = np.minimum(boxes[members, 2] - boxes[members, 0], boxes[x, 2] - boxes[x, 0])
-            near[x] = bool((shared < _INSIDE * narrow).all())
+            near[x] = not in_one_place(boxes[x], boxes[members]).any()
         first, last = members[0], members[-1]
         ink = max(_ink_right(crops[first][:, :, ::-1], boxes[first]), _ink_right(crops[last], boxes[last]))
         doubts[k] = chance[near].max(initial=0.0), (near & accepted).any(), ink

@@ -14,15 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.confidence import REJECT
-from pipeline.numbers import beside, of_one_digit
+from pipeline.numbers import beside, in_one_place, of_one_digit
 from pipeline.page import Number
 
 _MOST_WEAK = 4  # of the weak boxes beside a number only the strongest are tried
 _MAX_ADDED = 2
 _OTHER_DIGITS = 2  # of each box
-# of the narrower box's width that two boxes share at most, to be of two digits of one number.  Not by their
-# cores, as the boxes of a page at first: those of slanted digits that touch overlap, and 75 would lose its 5
-_INSIDE = 0.5
 _HEIGHTS = 0.35, 1.8  # times a number's digits: how high another one may be
 _FLOOR = 1e-4  # no digit is less likely
 
@@ -80,20 +77,14 @@ def _weak(members: list[int], boxes: Floats, digits: Ints, odds: Floats) -> list
         i
         for i in np.flatnonzero(near).tolist()
         if not of_one_digit(boxes[i], boxes[of_others]).any()
-        and not any(_covers(boxes[i], boxes[m]) for m in members)
+        and not in_one_place(boxes[i], boxes[members]).any()
     ]
     return sorted(weak, key=lambda i: (-odds[i], *boxes[i].tolist()))[:_MOST_WEAK]
-
-
-def _covers(one: Floats, other: Floats) -> bool:
-    """Say whether two boxes share so much of the narrower one's width that they are of one digit."""
-    shared = min(one[2], other[2]) - max(one[0], other[0])
-    return bool(shared > _INSIDE * min(one[2] - one[0], other[2] - other[0]))
 
 
 def _some(weak: list[int], boxes: Floats) -> Iterator[tuple[int, ...]]:
     """Yield none, one or two of the weak boxes; not two of one digit."""
     for n in range(_MAX_ADDED + 1):
         for some in itertools.combinations(weak, n):
-            if not any(_covers(boxes[a], boxes[b]) for a, b in itertools.combinations(some, 2)):
+            if not any(in_one_place(boxes[a], boxes[[b]]).any() for a, b in itertools.combinations(some, 2)):
                 yield some

@@ -33,7 +33,9 @@ def write_label_set(folder: Path, pages: Iterable[LabelledPage]) -> Iterator[Lab
                 if not cv2.imwrite(str(folder / f"{name}{part}.png"), picture):
                     raise OutputError(f"{folder / name}{part}.png: can't be written")
             digits = [[d.digit, *d.box.corners] for d in page.digits]
-            row = {"name": name, **{key: getattr(page, key) for key in _KEPT}, "digits": digits}
+            goes_on = [d.goes_on for d in page.digits]
+            kept = {key: getattr(page, key) for key in _KEPT}
+            row = {"name": name, **kept, "digits": digits, "goes_on": goes_on}
             index.write(json.dumps(row) + "\n")
             yield page
     halfway.replace(folder / INDEX)  # there is an index only where it is whole
@@ -53,7 +55,11 @@ def each_page(folder: Path) -> Iterator[LabelledPage]:
         try:
             row = json.loads(line)
             name = row["name"]
-            digits = tuple(LabelledDigit(Box(*box), digit) for digit, *box in row["digits"])
+            goes_on = row.get("goes_on", [None] * len(row["digits"]))  # sets of an older version say less
+            digits = tuple(
+                LabelledDigit(Box(*box), digit, on)
+                for (digit, *box), on in zip(row["digits"], goes_on, strict=True)
+            )
         except (ValueError, KeyError, TypeError) as error:
             raise SourceError(f"{file}: is damaged; make the label set again: {error}") from error
         ink, known = (
@@ -66,6 +72,5 @@ def each_page(folder: Path) -> Iterator[LabelledPage]:
             np.asarray(ink, np.uint8),
             np.asarray(known, np.uint8),
             digits,
-            # sets of an older version say less
             **{key: row[key] for key in _KEPT if key in row},
         )

@@ -7,6 +7,7 @@ text get their boxes too.  Lines without a digit are known to hold none; where d
 nothing is known.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -30,10 +31,15 @@ Ink = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class LabelledDigit:
-    """A digit that is known: its box in pixels of the label page's ink map."""
+    """A digit that is known: its box in pixels of the label page's ink map.
+
+    `goes_on` says whether the transcription has it in one number with the digit before it, None where it
+    does not say.
+    """
 
     box: Box
     digit: int
+    goes_on: bool | None = None
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -101,7 +107,7 @@ class LabelledPage:
                 cv2.resize(self.known, (width, height), interpolation=cv2.INTER_NEAREST), np.uint8
             ),
             digits=tuple(
-                LabelledDigit(Box(d.box.x0 * x, d.box.y0 * y, d.box.x1 * x, d.box.y1 * y), d.digit)
+                replace(d, box=Box(d.box.x0 * x, d.box.y0 * y, d.box.x1 * x, d.box.y1 * y))
                 for d in self.digits
             ),
             lines=(),
@@ -146,10 +152,10 @@ def label_page(
         on_lines = [found.among(held) for held in held_boxes(polygons, found.boxes, BESIDE)]
     for line, polygon, on_line in zip(lines, polygons, on_lines, strict=True):
         boxes = _boxes(line, polygon, written, on_line)
-        digits = (
-            None if box is None else LabelledDigit(box, int(digit))
-            for box, digit in zip(boxes, line.digits, strict=True)
-        )
+        digits = [
+            None if box is None else LabelledDigit(box, int(digit), goes_on)
+            for box, digit, goes_on in zip(boxes, line.digits, _going_on(line, boxes), strict=True)
+        ]
         kind = "number" if line.is_number else "text"
         labelled.append(LabelledLine(line.text.strip(), kind, polygon, tuple(digits)))
         if line.is_unread:
@@ -192,6 +198,19 @@ def _boxes(
     ):
         return by_ink  # the same digits, cut more closely
     return by_ink if by_ink and None in boxes else boxes
+
+
+def _going_on(line: Line, boxes: Sequence[Box | None]) -> list[bool | None]:
+    """Return for each digit of a line whether it goes on with the number of the one before it.
+
+    It is not said where a mark stands between them that may be inside a number, or where the one before it
+    has no box.
+    """
+    said: list[bool | None] = [False] * len(boxes)
+    for k, (before, here) in enumerate(itertools.pairwise(line.spots), start=1):
+        if line.goes_on(before, here):
+            said[k] = True if here == before + 1 and boxes[k - 1] is not None else None
+    return said
 
 
 def _gaps(polygon: npt.NDArray[np.int32], boxes: Sequence[Box | None]) -> list[npt.NDArray[np.int32]]:

@@ -19,13 +19,14 @@ from pipeline.turning import upright_corners
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-# All in units of digit height (the mean of two neighbours).
+# In units of digit height (the mean of two neighbours), where nothing else is said.
 MAX_GAP = 0.9  # wider, and another number begins
 JUMP = 0.66  # wider, and another begins if the gaps beside it are much narrower
 JUMP_TIMES = 3.0
 MIN_OVERLAP = 0.45  # of the smaller one's height, for two digits to share a line
 MAX_RATIO = 3.5  # between the heights of two neighbours: some write noughts a third as high as the rest
 CORE = 0.6  # two boxes that overlap when they are brought to this share of their size are of one digit
+SAME_PLACE = 0.8  # of the narrower box's width that two digits of one number share at most
 LINE_APART = 0.5  # numbers further off their line's middle than this begin the next line
 _NEAR_TIE = 1e-9  # so that rounding decides nothing when a page is moved or scaled
 
@@ -84,6 +85,17 @@ def of_one_digit(box: Floats, boxes: Floats) -> NDArray[np.bool_]:
     apart = np.abs((boxes[:, :2] + boxes[:, 2:]) - (box[:2] + box[2:])) / 2
     reach = ((boxes[:, 2:] - boxes[:, :2]) + (box[2:] - box[:2])) / 2 * CORE
     return np.asarray((apart < reach).all(axis=1))
+
+
+def in_one_place(box: Floats, boxes: Floats) -> NDArray[np.bool_]:
+    """Return which boxes (N, 4) share too much with a box (4,) to be other digits of its number, bool (N,).
+
+    By their widths, and not by their cores, as the boxes of a page at first: those of slanted digits that
+    touch overlap, and 75 would lose its 5.
+    """
+    shared = np.minimum(boxes[:, 2], box[2]) - np.maximum(boxes[:, 0], box[0])
+    narrow = np.minimum(boxes[:, 2] - boxes[:, 0], box[2] - box[0])
+    return np.asarray(shared > SAME_PLACE * narrow)
 
 
 def among(numbers: Sequence[Number], positions: Sequence[int]) -> tuple[Number, ...]:

@@ -76,7 +76,7 @@ def _rewritten(
     spot = ink[top : top + h, left : left + w]
     np.maximum(spot, (picture * strength).astype(np.uint8), out=spot)
     # one pixel of margin on each side, for the pen
-    return LabelledDigit(Box(left + 1.0, top + 1.0, left + w - 1.0, top + h - 1.0), digit.digit)
+    return replace(digit, box=Box(left + 1.0, top + 1.0, left + w - 1.0, top + h - 1.0))
 
 
 def paste_numbers(page: LabelledPage, hands: Hands, rng: np.random.Generator, n: int) -> LabelledPage:

@@ -8,7 +8,6 @@ the most equal digits counts.
 
 import itertools
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -17,10 +16,6 @@ import numpy.typing as npt
 
 from pipeline.page import Box, Number
 from pipeline.transcriptions import Line, held_boxes
-
-# what may stand between two digits of a number: people write 3.75, and the column rule of a fee as |
-_INSIDE_NUMBER = re.compile(r"[.,|\s]*")
-_INSIDE_TEXT = re.compile(r"[.,|]?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,12 +208,11 @@ def _is_whole(places: list[tuple[LineScore, int] | None]) -> bool:
     line, spots = known[0][0].line, [spot for _, spot in known]
     if spots != list(range(spots[0], spots[-1] + 1)):
         return False
-    at = [i for i, character in enumerate(line.text) if character in "0123456789"]
+    at = line.spots
     of_number = at[spots[0] : spots[-1] + 1]
-    inside = _INSIDE_NUMBER if line.is_number else _INSIDE_TEXT
     bounded = spots[0] == 0 or at[spots[0] - 1] < of_number[0] - 1
     bounded &= spots[-1] == len(at) - 1 or at[spots[-1] + 1] > of_number[-1] + 1
-    return bounded and all(inside.fullmatch(line.text, a + 1, b) for a, b in itertools.pairwise(of_number))
+    return bounded and all(line.goes_on(a, b) for a, b in itertools.pairwise(of_number))
 
 
 def _share(part: float, whole: float) -> float:

@@ -14,6 +14,9 @@ from pipeline.errors import SourceError
 
 # a line that is all number; transcribers write the column rule of a fee as |
 _NUMBER_LINE = re.compile(r"[\d\s.,|]*\d[\d\s.,|]*")
+# what may stand between two digits of a number: people write 3.75 and 4|50, and 17 000 on lines of their own
+_INSIDE_NUMBER = re.compile(r"[.,|\s]*")
+_INSIDE_TEXT = re.compile(r"[.,|]?")
 # what stands for a word that nobody could read
 _UNREAD = re.compile(r"X{2,}|\?{2,}|\[\.*\]|…")
 # a box outside all lines belongs to the nearest one within so many of its heights: lines are drawn too close
@@ -35,12 +38,22 @@ class Line:
     @property
     def digits(self) -> str:
         """The digits of the text, in order."""
-        return "".join(character for character in self.text if character in "0123456789")
+        return "".join(self.text[spot] for spot in self.spots)
+
+    @property
+    def spots(self) -> list[int]:
+        """The places of its digits in the text."""
+        return [i for i, character in enumerate(self.text) if character in "0123456789"]
 
     @property
     def is_number(self) -> bool:
         """Whether the line is all number."""
         return _NUMBER_LINE.fullmatch(self.text.strip()) is not None
+
+    def goes_on(self, before: int, here: int) -> bool:
+        """Whether two digits side by side, at these places of the text, may be of one number."""
+        inside = _INSIDE_NUMBER if self.is_number else _INSIDE_TEXT
+        return inside.fullmatch(self.text, before + 1, here) is not None
 
     @property
     def is_unread(self) -> bool:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.calibrate import Outcomes, cross_fitted, fit_confidence
+from models.recogniser import N_ANSWERS
 from pipeline.confidence import REJECT, Confidence, apply_logistic, fit_logistic, logit, of_members
 
 
@@ -23,8 +24,10 @@ def outcomes(seed: int, n: int = 400) -> Outcomes:
     numbers = tuple(np.arange(k, k + 2) for k in range(0, n, 2))
     both = np.array([right[members].all() for members in numbers])
     agreed = np.where(both, 1.0, -1.0) + rng.normal(size=len(numbers))
+    answers = np.zeros((len(numbers), N_ANSWERS))
+    answers[:, 0], answers[:, 3] = agreed / 2, -agreed / 2  # that it is so, that it is wrong
     judged = rng.normal(size=len(numbers))  # of this one they learn that it says nothing
-    return Outcomes(chances, scores, logit(scores), digits, classes, numbers, agreed, judged, both)
+    return Outcomes(chances, scores, logit(scores), digits, classes, numbers, answers, judged, both)
 
 
 def test_cross_fitted_confidence_says_how_often_digits_and_numbers_are_right() -> None:
@@ -44,6 +47,7 @@ def test_cross_fitted_confidence_says_how_often_digits_and_numbers_are_right() -
 def test_confidence_listens_to_a_recogniser_that_knows() -> None:
     fitted = fit_confidence([outcomes(seed) for seed in range(8)])
     assert fitted.digit[-1] > 0.5  # that its number is read the same
+    assert fitted.number[-2] > 0.5  # how likely its text is
     assert abs(fitted.number[-1]) < 0.1  # what is judged by chance
 
 
@@ -71,7 +75,7 @@ def test_without_a_fit_the_classifiers_own_chances_stand() -> None:
     plain = Confidence()
     sure = plain.of_digits(page.digits, page.chances, page.scores, page.odds, page.agreed_of_digits)
     np.testing.assert_allclose(sure, 0.99)
-    of_number = plain.of_numbers([sure[:3]], np.zeros(1))
+    of_number = plain.of_numbers([sure[:3]], np.zeros(1), np.zeros(1))
     np.testing.assert_allclose(of_number, 0.99**3)
 
 
@@ -79,7 +83,7 @@ def test_without_a_fit_the_classifiers_own_chances_stand() -> None:
 def test_nothing_found_has_no_confidence(confidence: Confidence) -> None:
     none = np.zeros(0)
     assert confidence.of_digits(none.astype(np.int64), np.zeros((0, 11)), none, none, none).shape == (0,)
-    assert confidence.of_numbers([], none).shape == (0,)
+    assert confidence.of_numbers([], none, none).shape == (0,)
 
 
 @given(st.integers(0, 1000), st.floats(-2, 2), st.floats(-2, 2))

@@ -320,7 +320,7 @@ def test_confidence_is_fitted_to_transcribed_pages(
     assert all(torch.equal(old[name], new[name]) for name in old)
     assert {name: len(weights) for name, weights in metadata.confidence.items()} == {
         "digit": 7,
-        "number": 6,
+        "number": 7,
     }
     said = evaluated(capsys, register, *[str(fitted) if word == before else word for word in networks])
     for kind in ("digits", "numbers"):

@@ -255,7 +255,8 @@ def test_numbers_are_pasted_into_new_labels_and_into_a_set(tmp_path: Path) -> No
     (anew,) = read_label_set(tmp_path / "anew")
     assert anew.name == "acts-p-rewritten-pasted"
     own = anew.digits[: len(plain.digits)]
-    assert [digit.digit for digit in own] == [digit.digit for digit in plain.digits]
+    said = [[(digit.digit, digit.goes_on) for digit in digits] for digits in (own, plain.digits)]
+    assert said[0] == said[1]
     assert {digit.digit for new, digit in zip(own, plain.digits, strict=True) if new != digit} <= {0, 3, 8}
     assert (anew.ink != plain.ink).any()
 
@@ -270,6 +271,17 @@ def test_by_ink_alone_a_line_without_digits_is_known_and_a_mixed_one_is_not(tmp_
     assert archive("labels", "p.xml", "--ink-only", "-o", "out", cwd=tmp_path).returncode == 0
     (page,) = read_label_set(tmp_path / "out")
     assert [int(page.known[y, 300]) for y in (120, 220, 320, 370)] == [2, 0, 0, 1]
+
+
+def test_labels_say_which_digits_the_transcription_has_in_one_number(tmp_path: Path) -> None:
+    page = mixed_page(4)
+    write_mixed(tmp_path, page)
+    assert archive("labels", "p.xml", "--ink-only", "-o", "out", cwd=tmp_path).returncode == 0
+    (labelled,) = read_label_set(tmp_path / "out")
+    before = {False: "\n", True: "", None: " "}  # "12 345" on a line of its own may be one number or two
+    told = "".join(before[digit.goes_on] + str(digit.digit) for digit in labelled.digits).split("\n")[1:]
+    numbers = [text for text, _ in page.lines if text.replace(" ", "").isdigit()]
+    assert len(told) > 0.7 * len(numbers) and set(told) <= set(numbers)
 
 
 def test_drawn_pages_make_a_label_set(tmp_path: Path) -> None:

@@ -10,10 +10,11 @@ import torch
 from models.detector import DigitDetector
 from models.loaded import load_detector
 from models.strip_changes import change_strips
-from models.train_recogniser import NumberStrips, page_numbers, recogniser_batches
+from models.train_recogniser import NumberStrips, page_numbers, recogniser_batches, true_numbers
 from pipeline.drawn import DrawnPage, draw_page
 from pipeline.drawn_labels import label_drawn
-from pipeline.labels import LabelledPage
+from pipeline.labels import LabelledDigit, LabelledPage
+from pipeline.page import Box
 from pipeline.settings import WEIGHTS
 from pipeline.strips import STRIP_PX
 
@@ -54,6 +55,28 @@ def test_a_number_beside_what_is_not_known_teaches_nothing(
     half = page_numbers([replace(page, known=known)], detector, np.random.default_rng(0))
     whole = page_numbers([page], detector, np.random.default_rng(0))
     assert 0.3 * len(whole.texts) < len(half.texts) < 0.7 * len(whole.texts)
+
+
+@pytest.mark.parametrize(
+    ("gap", "goes_on", "numbers"),
+    [
+        (2, None, [[0, 1, 2]]),  # nothing is said: those side by side
+        (2, False, [[0, 1], [2]]),  # 25 8bre
+        (60, None, [[0, 1], [2]]),
+        (60, True, [[0, 1, 2]]),  # 17   0
+    ],
+)
+def test_numbers_are_those_of_the_transcription(
+    gap: int, goes_on: bool | None, numbers: list[list[int]]
+) -> None:
+    places = [(10, False), (25, True), (37 + gap, goes_on), (10, False)]
+    digits = tuple(
+        LabelledDigit(Box(x, y, x + 12, y + 20), 1, on)
+        for (x, on), y in zip(places, (10, 10, 10, 60), strict=True)
+    )
+    page = LabelledPage("p", np.zeros((100, 200), np.uint8), np.full((100, 200), 2, np.uint8), digits, 4)
+    assert sorted(true_numbers(page)) == [*numbers, [3]]
+    assert sorted(true_numbers(page.scaled(2.0))) == [*numbers, [3]]
 
 
 def test_letters_teach_that_there_is_no_number(page: LabelledPage, detector: DigitDetector) -> None:
