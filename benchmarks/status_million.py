@@ -152,9 +152,9 @@ def ask(db: Engine) -> None:
     }
     jobs: dict[str, Callable[[], object]] = {
         "ledger.counts": lambda: ledger.counts(db),
-        "ledger.n_in_flight": lambda: ledger.n_in_flight(db, now=now),
+        "ledger.in_flight": lambda: ledger.in_flight(db, now=now),
         "ledger.take_due": lambda: ledger.take_due(db, now=now, limit=16, lease_s=9),
-        "ledger.take_suspect": lambda: ledger.take_suspect(db, now=now, lease_s=9, eager=True),
+        "ledger.take_suspects": lambda: ledger.take_suspects(db, now=now, limit=1, lease_s=9, eager=True),
         "ledger.expire": lambda: ledger.expire(db, now=now, max_deaths=3),
         "ledger.void_leases": lambda: ledger.void_leases(db, now=now, max_deaths=3),
     }

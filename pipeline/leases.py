@@ -18,6 +18,7 @@ from sqlalchemy import (
     Engine,
     Row,
     Select,
+    and_,
     false,
     func,
     or_,
@@ -38,10 +39,22 @@ SUSPECTED = "its process died, or hung, with this page in hand; it is tried agai
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A row whose stage can start now: publish its id to the stage that takes `state`."""
+    """A row whose stage can start now: publish its id to the stage that takes `state`.
+
+    A suspect is to be worked on `alone`, in a process that holds nothing else.
+    """
 
     ledger_id: int
     state: str
+    alone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class InFlight:
+    """How many rows are published or in hand: ordinary ones, and suspects."""
+
+    n: int
+    n_alone: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +79,7 @@ class Claim:
 def take_due(db: Engine, *, now: float, limit: int, lease_s: float) -> list[Due]:
     """Mark up to `limit` due rows as published and return them: detected before waiting, then by id.
 
-    Suspects are left to `take_suspect`.  A row whose message is lost is due again after `lease_s`.
+    Suspects are left to `take_suspects`.  A row whose message is lost is due again after `lease_s`.
     """
     due: list[Due] = []
     for state in (DETECTED, WAITING):  # pages finish before others start
@@ -81,11 +94,10 @@ def take_due(db: Engine, *, now: float, limit: int, lease_s: float) -> list[Due]
     return due
 
 
-def take_suspect(db: Engine, *, now: float, lease_s: float, eager: bool) -> Due | None:
-    """Mark one suspect as published and return it; the one with the fewest deaths first.
+def take_suspects(db: Engine, *, now: float, limit: int, lease_s: float, eager: bool) -> list[Due]:
+    """Mark up to `limit` suspects as published and return them; those with the fewest deaths first.
 
-    Suspects back off 30 s × 2^deaths; `eager` ignores that (nothing else is left to do).  Only call it with
-    nothing in flight, and hold nothing else until it is through.
+    Suspects back off 30 s × 2^deaths; `eager` ignores that (nothing else is left to do).
     """
     is_due = ledger.c.lease_until <= now
     if eager:
@@ -95,25 +107,32 @@ def take_suspect(db: Engine, *, now: float, lease_s: float, eager: bool) -> Due 
         .where(ledger.c.state.in_(OPEN), ledger.c.suspect == true(), is_due)
         .order_by(ledger.c.attempts, ledger.c.lease_until, ledger.c.id)
     )
-    return next(iter(_publish(db, chosen.limit(1), now + lease_s)), None)
+    return _publish(db, chosen.limit(limit), now + lease_s)
 
 
-def n_in_flight(db: Engine, *, now: float) -> int:
-    """Return how many rows are published or in hand (suspects included)."""
+def in_flight(db: Engine, *, now: float) -> InFlight:
+    """Return how many rows are published or in hand."""
+    counted = (
+        select(ledger.c.suspect, func.count())
+        .where(
+            *_open_with_lease(),
+            ledger.c.lease_until > now,
+            or_(ledger.c.queued, ledger.c.attempt_token.is_not(None)),
+        )
+        .group_by(ledger.c.suspect)
+    )
     with reading(db) as conn:
-        return conn.execute(
-            select(func.count())
-            .select_from(ledger)
-            .where(
-                *_open_with_lease(),
-                ledger.c.lease_until > now,
-                or_(ledger.c.queued, ledger.c.attempt_token.is_not(None)),
-            )
-        ).scalar_one()
+        n = {bool(suspect): count for suspect, count in conn.execute(counted)}
+    return InFlight(n.get(False, 0), n.get(True, 0))
 
 
-def claim(db: Engine, ledger_id: int, *, state: str, now: float, lease_s: float) -> Claim | None:
-    """Take a page in hand; None: another has it, it went on already, or it is a suspect nobody published."""
+def claim(
+    db: Engine, ledger_id: int, *, state: str, now: float, lease_s: float, alone: bool = False
+) -> Claim | None:
+    """Take a page in hand; None: another has it, or it went on already.
+
+    Suspects are taken by a process that works on them `alone`, once they were published, and nothing else is.
+    """
     token = uuid.uuid4().hex
     with writing(db) as conn:
         taken = conn.execute(
@@ -123,7 +142,7 @@ def claim(db: Engine, ledger_id: int, *, state: str, now: float, lease_s: float)
                 ledger.c.state == state,
                 ledger.c.attempt_token.is_(None),
                 # an old message must not bring a suspect among other pages
-                or_(ledger.c.suspect == false(), ledger.c.queued),
+                and_(ledger.c.suspect == true(), ledger.c.queued) if alone else ledger.c.suspect == false(),
             )
             .values(attempt_token=token, lease_until=now + lease_s, queued=False)
         )
@@ -182,8 +201,8 @@ def move(conn: Connection, claim: Claim, **values: Any) -> bool:
     return ended.rowcount == 1
 
 
-def _unclaimed() -> Select[int, str]:
-    return select(ledger.c.id, ledger.c.state).where(ledger.c.attempt_token.is_(None))
+def _unclaimed() -> Select[int, str, bool]:
+    return select(ledger.c.id, ledger.c.state, ledger.c.suspect).where(ledger.c.attempt_token.is_(None))
 
 
 def _open_with_lease() -> tuple[ColumnElement[bool], ...]:
@@ -203,7 +222,7 @@ def _in_hand() -> Select[Any]:
     return select(*columns).where(*_open_with_lease(), ledger.c.attempt_token.is_not(None))
 
 
-def _publish(db: Engine, chosen: Select[int, str], lease_until: float) -> list[Due]:
+def _publish(db: Engine, chosen: Select[int, str, bool], lease_until: float) -> list[Due]:
     with reading(db) as conn:  # an idle feeder must not wait for the write lock
         if conn.execute(chosen.limit(1)).first() is None:
             return []
@@ -211,7 +230,7 @@ def _publish(db: Engine, chosen: Select[int, str], lease_until: float) -> list[D
         rows = conn.execute(chosen.with_for_update(skip_locked=True)).all()
         taken = ledger.c.id.in_([row.id for row in rows])
         conn.execute(update(ledger).where(taken).values(queued=True, lease_until=lease_until))
-    return [Due(row.id, row.state) for row in rows]
+    return [Due(row.id, row.state, alone=row.suspect) for row in rows]
 
 
 def _claimed(conn: Connection, ledger_id: int, token: str) -> Claim:

@@ -15,13 +15,14 @@ from pipeline.database import reading, writing
 from pipeline.leases import (
     Claim,
     Due,
+    InFlight,
     claim,
     expire,
     give_back,
+    in_flight,
     move,
-    n_in_flight,
     take_due,
-    take_suspect,
+    take_suspects,
     void_leases,
 )
 from pipeline.matching import is_replaced
@@ -39,6 +40,7 @@ __all__ = [
     "Counts",
     "Due",
     "FailedId",
+    "InFlight",
     "blobs_in_use",
     "claim",
     "counts",
@@ -47,12 +49,12 @@ __all__ = [
     "finish_classify",
     "finish_detect",
     "give_back",
-    "n_in_flight",
+    "in_flight",
     "retry",
     "set_aside",
     "still_failed",
     "take_due",
-    "take_suspect",
+    "take_suspects",
     "void_leases",
 ]
 

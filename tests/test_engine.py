@@ -56,14 +56,22 @@ def add_pages(db: Database, n: int) -> list[int]:
         return list(conn.scalars(text("SELECT id FROM ledger ORDER BY id")))
 
 
-def make_feeder(db: Database, clock: Clock, limit: int = 4) -> tuple[Feeder, list[Due]]:
+def make_feeder(db: Database, clock: Clock, limit: int = 4, n_processes: int = 1) -> tuple[Feeder, list[Due]]:
     sent: list[Due] = []
-    feeder = Feeder(db, sent.append, limit=limit, queue_lease_s=LEASE_S, max_deaths=3, clock=clock)
+    feeder = Feeder(
+        db,
+        sent.append,
+        limit=limit,
+        queue_lease_s=LEASE_S,
+        max_deaths=3,
+        n_processes=lambda: n_processes,
+        clock=clock,
+    )
     return feeder, sent
 
 
 def take(db: Database, due: Due, clock: Clock) -> ledger.Claim:
-    claim = ledger.claim(db, due.ledger_id, state=due.state, now=clock.now, lease_s=LEASE_S)
+    claim = ledger.claim(db, due.ledger_id, state=due.state, now=clock.now, lease_s=LEASE_S, alone=due.alone)
     assert claim is not None
     return claim
 
@@ -93,34 +101,73 @@ def test_a_lost_message_waits_for_its_queue_lease_only(db: Database) -> None:
     assert len(sent) == 2 and sent[0] == sent[1]
 
 
-def test_a_suspect_waits_for_good_pages_and_then_runs_alone(db: Database) -> None:
-    ids = add_pages(db, 4)
+def test_suspects_wait_for_good_pages_and_come_no_more_at_a_time_than_there_are_processes(
+    db: Database,
+) -> None:
+    ids = add_pages(db, 5)
     clock = Clock()
-    feeder, sent = make_feeder(db, clock, limit=2)
+    feeder, sent = make_feeder(db, clock, limit=3)
     feeder.step()
     for due in list(sent):
         take(db, due, clock)
-    ledger.void_leases(db, now=clock.now, max_deaths=3)  # the process died with two pages in hand
-    sent.clear()
-    feeder, sent = make_feeder(db, clock, limit=2)
+    ledger.void_leases(db, now=clock.now, max_deaths=3)  # the process died with three pages in hand
+    feeder, sent = make_feeder(db, clock, limit=3, n_processes=2)
     feeder.step()
-    assert [due.ledger_id for due in sent] == ids[2:]
+    assert [(due.ledger_id, due.alone) for due in sent] == [(ids[3], False), (ids[4], False)]
     for due in list(sent):
         ledger.set_aside(db, take(db, due, clock), "is torn", now=clock.now)
     sent.clear()
     feeder.step()  # nothing else is left: their turn, without a back-off
-    feeder.step()
-    assert len(sent) == 1
+    assert [(due.ledger_id, due.alone) for due in sent] == [(ids[0], True), (ids[1], True)]
     claim = take(db, sent[0], clock)
     assert claim.suspect
     for _ in range(3):
         clock.now += 1
         assert feeder.step()
-    assert len(sent) == 1  # the other suspect waits until this one is through
+    assert len(sent) == 2  # the third one waits until one of these is through
     ledger.set_aside(db, claim, "is torn", now=clock.now)
-    for _ in range(3):
-        feeder.step()
-    assert sorted(due.ledger_id for due in sent) == ids[:2]
+    feeder.step()
+    assert [due.ledger_id for due in sent] == ids[:3]
+
+
+def test_a_suspect_is_taken_when_nothing_is_in_hand_and_nothing_is_taken_before_it_is_through(
+    db: Database,
+) -> None:
+    add_pages(db, 3)
+    clock = Clock()
+    hands = InHand(deadline_s=5, clock=clock)
+    first, suspect, other = ledger.take_due(db, now=clock.now, limit=3, lease_s=LEASE_S)
+    held = hands.take(lambda: take(db, first, clock))
+    assert held is not None
+    order: list[str] = []
+    alone_now, go_on = threading.Event(), threading.Event()
+
+    def work_alone() -> None:
+        with hands.alone():
+            order.append("alone")
+            claim = hands.take(lambda: take(db, suspect, clock))
+            assert claim is not None and [c.token for c in hands.claims()] == [claim.token]
+            alone_now.set()
+            assert go_on.wait(20)
+            order.append("through")
+            hands.drop(claim)
+
+    def work_too() -> None:
+        hands.take(lambda: take(db, other, clock))
+        order.append("other")
+
+    threads = [threading.Thread(target=work_alone), threading.Thread(target=work_too)]
+    threads[0].start()
+    time.sleep(0.05)
+    assert order == []  # a page is in hand
+    hands.drop(held)
+    assert alone_now.wait(20)
+    threads[1].start()
+    time.sleep(0.05)
+    go_on.set()
+    for thread in threads:
+        thread.join(20)
+    assert order == ["alone", "through", "other"]
 
 
 def test_good_pages_do_not_starve_a_suspect_whose_back_off_is_over(db: Database) -> None:

@@ -89,7 +89,7 @@ class Embedded:
         )
 
     def _publish(self, due: Due) -> None:
-        self._app.tasks[TASKS[due.state]].apply_async((due.ledger_id,))
+        self._app.tasks[TASKS[due.state]].apply_async((due.ledger_id,), {"alone": due.alone})
 
     def start(self) -> None:
         """Load the networks, take over from a dead predecessor, start the threads.

@@ -1,8 +1,8 @@
 """The feeder: takes rows that are due from the ledger and publishes their ids; never too many at a time.
 
 It is outbox, sweeper and back-pressure in one.  A message that is lost only waits for its queue lease.
-Suspects (pages that were in hand when a process died) are published alone: nothing else is in flight
-from before one is published until it is through.
+Suspects (pages that were in hand when a process died) come after the others, and no more of them at a time
+than there are processes: each works on one alone.
 """
 
 import logging
@@ -29,7 +29,8 @@ SUSPECT_EVERY_S = 5.0  # how often to look for a suspect whose back-off is over
 class Feeder:
     """Publishes what is due; `step` is one look at the ledger, `run` looks until told to stop.
 
-    `publish` sends one message.  At most `limit` rows are in flight.
+    `publish` sends one message.  At most `limit` rows are in flight, and one suspect for each of
+    `n_processes()`.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Feeder:
         limit: int,
         queue_lease_s: float,
         max_deaths: int,
+        n_processes: Callable[[], int] = lambda: 1,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._db = db
@@ -47,9 +49,8 @@ class Feeder:
         self._limit = limit
         self._queue_lease_s = queue_lease_s
         self._max_deaths = max_deaths
+        self._n_processes = n_processes
         self._clock = clock
-        self._alone: Due | None = None  # the suspect whose turn it is
-        self._alone_published = False
         self._expire_at = 0.0
         self._suspect_at = 0.0
 
@@ -63,34 +64,18 @@ class Feeder:
             self._expire_at = now + EXPIRE_EVERY_S
             if ledger.expire(self._db, now=now, max_deaths=self._max_deaths):
                 log.warning("pages whose lease ran out are tried again alone")
-        n = ledger.n_in_flight(self._db, now=now)
-        if self._alone is not None and self._alone_waits(n):
-            return True
-        if now >= self._suspect_at:
+        flying = ledger.in_flight(self._db, now=now)
+        due = self._take_due(now, self._limit - flying.n)
+        nothing_else = not due and flying.n == 0
+        room = self._n_processes() - flying.n_alone
+        if room > 0 and (nothing_else or now >= self._suspect_at):
             self._suspect_at = now + SUSPECT_EVERY_S
-            if self._take_suspect(now, eager=False):
-                return True
-        due = self._take_due(now, self._limit - n)
-        if not due and n == 0:  # nothing else is left
-            return self._take_suspect(now, eager=True)
+            due += ledger.take_suspects(
+                self._db, now=now, limit=room, lease_s=self._queue_lease_s, eager=nothing_else
+            )
         for row in due:
             self._publish(row)
-        return n + len(due) > 0
-
-    def _alone_waits(self, n: int) -> bool:
-        """Serve the suspect; True while nothing else may be published.  It is one of the `n` in flight."""
-        if self._alone is not None and not self._alone_published and n <= 1:
-            self._alone_published = True
-            log.info("page %d is tried alone", self._alone.ledger_id)
-            self._publish(self._alone)
-        elif n == 0:
-            self._alone = None
-        return self._alone is not None
-
-    def _take_suspect(self, now: float, *, eager: bool) -> bool:
-        self._alone = ledger.take_suspect(self._db, now=now, lease_s=self._queue_lease_s, eager=eager)
-        self._alone_published = False
-        return self._alone is not None
+        return flying.n + flying.n_alone + len(due) > 0
 
     def _take_due(self, now: float, room: int) -> list[Due]:
         if room <= 0:

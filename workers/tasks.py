@@ -3,12 +3,13 @@
 import logging
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 
 from celery import Celery  # type: ignore[import-untyped]
 
 from pipeline import ledger
 from pipeline.errors import MissingError, SourceError, StorageError
-from pipeline.ledger import Claim
+from pipeline.ledger import Claim, Due
 from workers import stages
 from workers.app import CLASSIFY, DETECT
 from workers.stages import Bench
@@ -23,22 +24,28 @@ def add_tasks(app: Celery, bench: Bench, trouble: Trouble) -> None:
     """Give the application its two tasks, which work on `bench` and report what isn't a page's fault."""
 
     @app.task(name=DETECT)  # type: ignore[untyped-decorator]
-    def detect(ledger_id: int) -> None:
-        if work_on(bench, trouble, ledger_id, ledger.WAITING, stages.detect):
+    def detect(ledger_id: int, alone: bool = False) -> None:
+        if work_on(bench, trouble, Due(ledger_id, ledger.WAITING, alone), stages.detect):
             classify.apply_async((ledger_id,))
 
     @app.task(name=CLASSIFY)  # type: ignore[untyped-decorator]
-    def classify(ledger_id: int) -> None:
-        work_on(bench, trouble, ledger_id, ledger.DETECTED, stages.classify)
+    def classify(ledger_id: int, alone: bool = False) -> None:
+        work_on(bench, trouble, Due(ledger_id, ledger.DETECTED, alone), stages.classify)
 
 
-def work_on(bench: Bench, trouble: Trouble, ledger_id: int, state: str, stage: Stage) -> bool:
-    """Take the page, if it is in `state` and nobody has it, through `stage`; True if it went on.
+def work_on(bench: Bench, trouble: Trouble, due: Due, stage: Stage) -> bool:
+    """Take the page, if it is in that state and nobody has it, through `stage`; True if it went on.
 
-    What is the page's fault sets it aside with the reason.  What is not (storage, weights) gives it
-    back without blame and goes to `trouble`, which slows the feeder down or ends the process.
+    A suspect is worked on with nothing else in hand.  What is the page's fault sets it aside with the
+    reason.  What is not (storage, weights) gives it back without blame and goes to `trouble`, which slows the
+    feeder down or ends the process.
     """
-    claim = _take(bench, trouble, ledger_id, state)
+    with bench.in_hand.alone() if due.alone else nullcontext():
+        return _work_on(bench, trouble, due, stage)
+
+
+def _work_on(bench: Bench, trouble: Trouble, due: Due, stage: Stage) -> bool:
+    claim = _take(bench, trouble, due)
     if claim is None:
         return False
     try:
@@ -55,12 +62,19 @@ def work_on(bench: Bench, trouble: Trouble, ledger_id: int, state: str, stage: S
     return False
 
 
-def _take(bench: Bench, trouble: Trouble, ledger_id: int, state: str) -> Claim | None:
+def _take(bench: Bench, trouble: Trouble, due: Due) -> Claim | None:
     """Claim the page; while storage is away the message waits here, for else it would be lost."""
     while True:
         try:
             return bench.in_hand.take(
-                lambda: ledger.claim(bench.db, ledger_id, state=state, now=time.time(), lease_s=bench.lease_s)
+                lambda: ledger.claim(
+                    bench.db,
+                    due.ledger_id,
+                    state=due.state,
+                    alone=due.alone,
+                    now=time.time(),
+                    lease_s=bench.lease_s,
+                )
             )
         except StorageError as error:
             trouble.note(error)
