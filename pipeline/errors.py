@@ -11,6 +11,7 @@ ArchiveError                    what all of ours derive from
 │   └── SourceGoneError   5     the file can't be reached now: a retry can help
 ├── OutputError           5     an output can't be written
 ├── StorageError          5     the database or the files can't be reached: a retry can help
+│   └── BrokerError       3     the broker can't be reached: a retry can help
 ├── QualityError          7     a quality bar was not met
 └── SettingsError         9     a setting is wrong or unknown
 
@@ -77,6 +78,12 @@ class StorageError(ArchiveError):
 
     exit_code = 5
     retryable = True
+
+
+class BrokerError(StorageError):
+    """The broker can't be reached; costs no page an attempt."""
+
+    exit_code = 3
 
 
 class QualityError(ArchiveError):

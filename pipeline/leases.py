@@ -8,7 +8,7 @@ A row of the ledger that is open (waiting, detected) is in one of these, told ap
 """
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from sqlalchemy import (
     Row,
     Select,
     and_,
+    delete,
     false,
     func,
     or_,
@@ -31,9 +32,10 @@ from pipeline.catalogue import PageSource, page_source
 from pipeline.database import reading, writing
 from pipeline.page import PageDetections
 from pipeline.results import read_detections
-from pipeline.tables import DETECTED, FAILED, OPEN, WAITING, ledger, pages, runs
+from pipeline.tables import DETECTED, FAILED, OPEN, WAITING, ledger, pages, runs, workers
 
 BACK_OFF_S = 30.0
+_FREE: dict[str, Any] = {"attempt_token": None, "worker_id": None, "queued": False}  # in nobody's hand
 SUSPECTED = "its process died, or hung, with this page in hand; it is tried again alone"
 
 
@@ -127,11 +129,19 @@ def in_flight(db: Engine, *, now: float) -> InFlight:
 
 
 def claim(
-    db: Engine, ledger_id: int, *, state: str, now: float, lease_s: float, alone: bool = False
+    db: Engine,
+    ledger_id: int,
+    *,
+    state: str,
+    now: float,
+    lease_s: float,
+    alone: bool = False,
+    worker_id: str | None = None,
 ) -> Claim | None:
     """Take a page in hand; None: another has it, or it went on already.
 
-    Suspects are taken by a process that works on them `alone`, once they were published, and nothing else is.
+    `worker_id` is who takes it, where workers are on a roster.  Suspects are taken by a process that works
+    on them `alone`, once they were published, and nothing else is.
     """
     token = uuid.uuid4().hex
     with writing(db) as conn:
@@ -144,7 +154,7 @@ def claim(
                 # an old message must not bring a suspect among other pages
                 and_(ledger.c.suspect == true(), ledger.c.queued) if alone else ledger.c.suspect == false(),
             )
-            .values(attempt_token=token, lease_until=now + lease_s, queued=False)
+            .values(attempt_token=token, worker_id=worker_id, lease_until=now + lease_s, queued=False)
         )
         return _claimed(conn, ledger_id, token) if taken.rowcount else None
 
@@ -156,6 +166,34 @@ def give_back(db: Engine, claims: Iterable[Claim]) -> int:
         return 0
     with writing(db) as conn:
         return sum(move(conn, claim, lease_until=0.0) for claim in held)
+
+
+def hand_back(db: Engine, ledger_id: int) -> None:
+    """Make a row due whose message somebody got who works on nothing any more."""
+    with writing(db) as conn:
+        conn.execute(
+            update(ledger)
+            .where(ledger.c.id == ledger_id, ledger.c.attempt_token.is_(None), ledger.c.queued)
+            .values(queued=False, lease_until=0.0)
+        )
+
+
+def lost(db: Engine, *, published_before: float, lease_s: float) -> int:
+    """Make rows due whose messages, sent before then, are known to be lost; return how many.
+
+    `lease_s` is the lease that they were published with.
+    """
+    gone = (
+        *_open_with_lease(),
+        ledger.c.lease_until <= published_before + lease_s,
+        ledger.c.attempt_token.is_(None),
+        ledger.c.queued,
+    )
+    with reading(db) as conn:
+        if conn.execute(select(ledger.c.id).where(*gone).limit(1)).first() is None:
+            return 0
+    with writing(db) as conn:
+        return conn.execute(update(ledger).where(*gone).values(queued=False, lease_until=0.0)).rowcount
 
 
 def expire(db: Engine, *, now: float, max_deaths: int) -> int:
@@ -187,6 +225,23 @@ def void_leases(db: Engine, *, now: float, max_deaths: int, cause: str = "") -> 
         return _take_back(conn, _in_hand(), now, max_deaths, cause)
 
 
+def bury(db: Engine, worker_ids: Collection[str], *, now: float, max_deaths: int, cause: str = "") -> int:
+    """Take dead workers off the roster, and back what they had in hand as `expire` does; return how many.
+
+    So is what is in the hand of a worker that is on no roster: whoever took it off did not come to the rest.
+    `cause` is as for `void_leases`.
+    """
+    theirs = _in_hand().where(
+        ledger.c.worker_id.is_not(None), ledger.c.worker_id.not_in(select(workers.c.id))
+    )
+    with reading(db) as conn:
+        if not worker_ids and conn.execute(theirs.limit(1)).first() is None:
+            return 0
+    with writing(db) as conn:
+        conn.execute(delete(workers).where(workers.c.id.in_(worker_ids)))
+        return _take_back(conn, theirs, now, max_deaths, cause)
+
+
 def move(conn: Connection, claim: Claim, **values: Any) -> bool:
     """End a claim with these values, in the caller's transaction; False: it is no longer ours."""
     ended = conn.execute(
@@ -196,7 +251,7 @@ def move(conn: Connection, claim: Claim, **values: Any) -> bool:
             ledger.c.state == claim.state,
             ledger.c.attempt_token == claim.token,
         )
-        .values({"attempt_token": None, "queued": False, **values})
+        .values({**_FREE, **values})
     )
     return ended.rowcount == 1
 
@@ -271,7 +326,7 @@ def _take_back(conn: Connection, held: Select[Any], now: float, max_deaths: int,
     # skip_locked: whoever holds the row is just finishing it
     rows = conn.execute(held.with_for_update(skip_locked=True)).all()
     for row in rows:
-        free = {"attempt_token": None, "queued": False} | _after_death(row, now, max_deaths, cause)
+        free = _FREE | _after_death(row, now, max_deaths, cause)
         conn.execute(update(ledger).where(ledger.c.id == row.id).values(free))
     return len(rows)
 

@@ -16,10 +16,13 @@ from pipeline.leases import (
     Claim,
     Due,
     InFlight,
+    bury,
     claim,
     expire,
     give_back,
+    hand_back,
     in_flight,
+    lost,
     move,
     take_due,
     take_suspects,
@@ -41,7 +44,9 @@ __all__ = [
     "Due",
     "FailedId",
     "InFlight",
+    "attempts",
     "blobs_in_use",
+    "bury",
     "claim",
     "counts",
     "expire",
@@ -49,7 +54,9 @@ __all__ = [
     "finish_classify",
     "finish_detect",
     "give_back",
+    "hand_back",
     "in_flight",
+    "lost",
     "retry",
     "set_aside",
     "still_failed",
@@ -232,6 +239,18 @@ def counts(db: Engine) -> Counts:
         n_digits=sum(int(row[1]) for row in rows.values()),
         n_numbers=sum(int(row[2]) for row in rows.values()),
     )
+
+
+def attempts(db: Engine) -> list[tuple[int, str]]:
+    """Return the pages that are in hand, each with the token of whoever has it."""
+    with reading(db) as conn:
+        held = select(ledger.c.id, ledger.c.attempt_token).where(
+            ledger.c.state.in_(OPEN),
+            ledger.c.suspect.in_((False, True)),  # spelt out so that the index is used
+            ledger.c.lease_until > 0,
+            ledger.c.attempt_token.is_not(None),
+        )
+        return [(row.id, row.attempt_token) for row in conn.execute(held)]
 
 
 def blobs_in_use(db: Engine) -> set[str]:

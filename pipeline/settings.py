@@ -31,6 +31,11 @@ class Settings(BaseSettings):
 
     database_url: str = Field("sqlite:///archive.db", description="where the ledger and the numbers are")
     files_url: str = Field("", description="where crops are kept; empty: beside the database")
+    broker_url: str = Field(
+        "",
+        description="where workers get their pages from: redis://… or amqp://…; empty: no worker is needed",
+    )
+    max_in_flight: int = Field(1000, ge=1, description="messages in the broker at a time")
     orienter: Path = Field(
         WEIGHTS / "page_orienter.safetensors", description="weights that say which way up a page is"
     )

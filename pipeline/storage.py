@@ -2,7 +2,7 @@
 
 import os
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
@@ -62,13 +62,16 @@ class Files:
         """Yield the names that start with `prefix`, in order."""
         return (name for name in self._all(prefix) if not name.endswith(_PART))
 
-    def keep_only(self, prefix: str, names: Collection[str]) -> int:
-        """Remove what starts with `prefix` and is not in `names`, unfinished files too; return how many.
+    def keep_only(self, prefix: str, wanted: Callable[[], Collection[str]], *, unfinished: bool) -> int:
+        """Remove what starts with `prefix` and is not `wanted`; return how many.
 
-        For the one owner of the database, before it starts: whatever killed processes left goes.
+        `wanted` is asked after the place was looked at: what others write meanwhile is left alone.
+        `unfinished` files go too where nobody else writes, for then a killed process left them.
         """
         assert prefix, "not everything: the place may hold other people's files"
-        left_over = [name for name in self._all(prefix) if name not in names]
+        found = self._all(prefix) if unfinished else list(self.names(prefix))
+        names = wanted()
+        left_over = [name for name in found if name not in names]
         for name in left_over:
             self.delete(name)
         return len(left_over)

@@ -40,13 +40,15 @@ class InHand:
         self._started: dict[str, float] = {}
         self._owed: dict[str, Claim] = {}
         self._closed = False
+        self._asked_at = clock()
 
     def take(self, claim: Callable[[], Claim | None]) -> Claim | None:
         """Call `claim` and keep what it gives; None once closed, so that no page is taken while leaving."""
         with self._gate:
             taken = None if self._closed else claim()
-            if taken is not None:
-                with self._lock:
+            with self._lock:
+                self._asked_at = self._clock()
+                if taken is not None:
                     self._claims[taken.token] = taken
             return taken
 
@@ -63,6 +65,7 @@ class InHand:
         with self._lock:
             self._claims.pop(claim.token, None)
             self._started.pop(claim.token, None)
+            self._asked_at = self._clock()
             if not self._claims:
                 self._emptied.notify_all()
 
@@ -84,6 +87,11 @@ class InHand:
             late = [token for token, started in self._started.items() if started <= limit]
             return [self._claims[token] for token in late if token in self._claims]
 
+    def idle_s(self) -> float:
+        """Return for how long nothing was in hand, and nobody asked for a page."""
+        with self._lock:
+            return 0.0 if self._claims else self._clock() - self._asked_at
+
     def claims(self) -> list[Claim]:
         """Return every claim in hand."""
         with self._lock:
@@ -103,6 +111,11 @@ class InHand:
             with self._lock:
                 for claim in owed:
                     self._owed.pop(claim.token, None)
+
+    @property
+    def closed(self) -> bool:
+        """Whether no page is taken any more."""
+        return self._closed
 
     def close(self) -> None:
         """Take no page from now on.

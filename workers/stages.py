@@ -48,6 +48,7 @@ class Bench:
     settings: Settings
     in_hand: InHand
     lease_s: float
+    worker_id: str | None = None  # where this process is one of many
     large: threading.Lock = field(default_factory=threading.Lock)
     # PDFium serves one page at a time: its pages wait here, where no clock runs, not at its own lock
     pdf_turn: threading.Lock = field(default_factory=threading.Lock)
@@ -67,7 +68,7 @@ def detect(bench: Bench, claim: Claim) -> bool:
         found = find_digits(grey, orienter, detector)
         crops = pack_crops(cut_crops(grey, found)) if found.detections else None
     # the token in its name: a late worker's blob can never take the place of the one that counts
-    blob = f"{CROPS}{claim.ledger_id}-{claim.token}.npz" if crops is not None else None
+    blob = _blob(claim.ledger_id, claim.token) if crops is not None else None
     if crops is not None and blob is not None:
         bench.files.put(blob, crops)
     ours = False
@@ -174,6 +175,24 @@ def _turn(bench: Bench, source: PageSource) -> AbstractContextManager[object]:
     """Return what a page waits for before its clock runs: a PDF, also one in a ZIP, its turn with PDFium."""
     is_pdf = source.format == "pdf" or (source.member or "").lower().endswith(".pdf")
     return bench.pdf_turn if is_pdf else nullcontext()
+
+
+def sweep(bench: Bench, *, alone: bool) -> int:
+    """Remove the crops that killed processes left behind; return how many.
+
+    `alone`: no other process works here, so that unfinished files are of killed ones, too.
+    """
+
+    def wanted() -> set[str]:
+        # in this order: a page that is detected between the two is found by the first
+        in_hand = {_blob(ledger_id, token) for ledger_id, token in ledger.attempts(bench.db)}
+        return in_hand | ledger.blobs_in_use(bench.db)
+
+    return bench.files.keep_only(CROPS, wanted, unfinished=alone)
+
+
+def _blob(ledger_id: int, token: str) -> str:
+    return f"{CROPS}{ledger_id}-{token}.npz"
 
 
 def _delete(bench: Bench, blob: str | None) -> None:

@@ -8,10 +8,11 @@ from contextlib import nullcontext
 from celery import Celery  # type: ignore[import-untyped]
 
 from pipeline import ledger
-from pipeline.errors import MissingError, SourceError, StorageError
+from pipeline.errors import BrokerError, MissingError, SourceError, StorageError
 from pipeline.ledger import Claim, Due
 from workers import stages
 from workers.app import CLASSIFY, DETECT
+from workers.broker import Broker
 from workers.stages import Bench
 from workers.trouble import Trouble
 
@@ -20,17 +21,26 @@ log = logging.getLogger(__name__)
 Stage = Callable[[Bench, Claim], bool]
 
 
-def add_tasks(app: Celery, bench: Bench, trouble: Trouble) -> None:
+def add_tasks(app: Celery, bench: Bench, trouble: Trouble, broker: Broker) -> None:
     """Give the application its two tasks, which work on `bench` and report what isn't a page's fault."""
 
     @app.task(name=DETECT)  # type: ignore[untyped-decorator]
     def detect(ledger_id: int, alone: bool = False) -> None:
         if work_on(bench, trouble, Due(ledger_id, ledger.WAITING, alone), stages.detect):
-            classify.apply_async((ledger_id,))
+            _go_on(bench, broker, ledger_id)
 
     @app.task(name=CLASSIFY)  # type: ignore[untyped-decorator]
     def classify(ledger_id: int, alone: bool = False) -> None:
         work_on(bench, trouble, Due(ledger_id, ledger.DETECTED, alone), stages.classify)
+
+
+def _go_on(bench: Bench, broker: Broker, ledger_id: int) -> None:
+    """Send a detected page on; where the broker is away the feeder will, once it is back."""
+    try:
+        broker.publish(Due(ledger_id, ledger.DETECTED))
+    except BrokerError as error:
+        log.warning("page %d waits: %s", ledger_id, error)
+        _hand_back(bench, ledger_id)
 
 
 def work_on(bench: Bench, trouble: Trouble, due: Due, stage: Stage) -> bool:
@@ -47,6 +57,8 @@ def work_on(bench: Bench, trouble: Trouble, due: Due, stage: Stage) -> bool:
 def _work_on(bench: Bench, trouble: Trouble, due: Due, stage: Stage) -> bool:
     claim = _take(bench, trouble, due)
     if claim is None:
+        if bench.in_hand.closed:
+            _hand_back(bench, due.ledger_id)  # this process leaves: another is to get the message
         return False
     try:
         ours = stage(bench, claim)
@@ -74,6 +86,7 @@ def _take(bench: Bench, trouble: Trouble, due: Due) -> Claim | None:
                     alone=due.alone,
                     now=time.time(),
                     lease_s=bench.lease_s,
+                    worker_id=bench.worker_id,
                 )
             )
         except StorageError as error:
@@ -81,6 +94,13 @@ def _take(bench: Bench, trouble: Trouble, due: Due) -> Claim | None:
             if trouble.fatal():
                 return None
             time.sleep(trouble.pause_s())
+
+
+def _hand_back(bench: Bench, ledger_id: int) -> None:
+    try:
+        ledger.hand_back(bench.db, ledger_id)
+    except StorageError as error:  # then it is due when the lease of its message runs out
+        log.warning("page %d waits for its lease: %s", ledger_id, error)
 
 
 def _set_aside(bench: Bench, trouble: Trouble, claim: Claim, reason: str) -> None:

@@ -4,7 +4,6 @@ A page that crashes the engine costs a restart, not the command.
 """
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -20,7 +19,7 @@ from pipeline.database import OwnerLock, reading
 from pipeline.errors import ArchiveError, MissingError, StorageError
 from pipeline.ledger import Counts
 from pipeline.settings import Settings
-from workers.agreed import LEFT_BUG, LEFT_HUNG, log_path, n_cores, n_threads
+from workers.agreed import LEFT_BUG, LEFT_HUNG, Order, log_path, n_cores, n_threads
 
 FIRST_DELAY_S = 0.2
 LONGEST_DELAY_S = 5.0
@@ -121,8 +120,7 @@ class Engine:
         self._start_at = None
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # dead already: the next poll says so
-            order = {"settings": self._settings.model_dump(mode="json"), "cause": self._cause}
-            self._process.stdin.write(json.dumps(order).encode() + b"\n")
+            self._process.stdin.write(Order(self._settings, self._cause).to_json().encode() + b"\n")
             self._process.stdin.flush()
 
     def _died(self, process: subprocess.Popen[bytes]) -> None:
