@@ -23,7 +23,12 @@ COMMANDS = {
     "ingest": Command(
         "cli.ingest:ingest",
         "Read scans: files and folders, every page of them.",
-        ("AGAIN", "DRY_RUN", "JSON"),
+        ("AGAIN", "WAIT", "DRY_RUN", "JSON"),
+    ),
+    "worker": Command(
+        "cli.worker:worker",
+        "Work on the pages that other machines ingested.",
+        ("STAGE", "FEEDER"),
     ),
     "status": Command("cli.status:status", "Show how far the archive is read.", ("JSON",)),
     "query": Command(

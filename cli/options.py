@@ -39,6 +39,20 @@ def reading_options(command: Decorated) -> Decorated:
     return command
 
 
+def queue_options(command: Decorated) -> Decorated:
+    """Add the settings of a queue that other machines work on."""
+    for add in reversed((_broker, _shared)):
+        command = add(command)
+    return command
+
+
+def worker_options(command: Decorated) -> Decorated:
+    """Add the settings of a worker, beside those of reading."""
+    for add in reversed((_broker, _in_flight, _cache)):
+        command = add(command)
+    return command
+
+
 def network_options(command: Decorated) -> Decorated:
     """Add the settings of a command that reads pages itself, one after the other."""
     networks = (_orienter, _detector, _classifier, _rescorer, _recogniser, _judge)
@@ -174,6 +188,20 @@ _recogniser = _setting(
     "--recogniser", "recogniser", "FILE", FILE, "Other weights to read whole numbers with."
 )
 _judge = _setting("--judge", "judge", "FILE", FILE, "Other weights to judge whole numbers with.")
+_broker = _setting(
+    "--broker", "broker_url", "URL", str, "Where pages are queued: redis://… or amqp://…  [default: no queue]"
+)
+_shared = _setting(
+    "--shared",
+    "shared_folders",
+    "FOLDERS",
+    str,
+    "Scans in these are not copied: every worker sees them.",
+)
+_cache = _setting("--cache", "cache", "FOLDER", FILE, "Where fetched scans and weights are kept.")
+_in_flight = _setting(
+    "--max-in-flight", "max_in_flight", "N", click.IntRange(1), "Messages in the broker.  [default: 1000]"
+)
 _deadline = _setting(
     "--page-deadline",
     "page_deadline_s",

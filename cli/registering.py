@@ -7,7 +7,7 @@ batches: the engine can't write while our transaction is open, so none is open w
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
@@ -18,7 +18,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, select
 from pipeline import catalogue
 from pipeline.database import reading, writing
 from pipeline.engines import parse_url, sqlite_file
-from pipeline.errors import NotAScanError, SourceError
+from pipeline.errors import NotAScanError, SourceError, SourceGoneError
 from pipeline.paths import path_to_text
 from pipeline.probing import Prober
 from pipeline.settings import Settings
@@ -36,6 +36,7 @@ LEAVE_S = 5.0
 class Known:
     """A file that did not change since it was registered as this document."""
 
+    path: Path
     document_id: int
 
 
@@ -73,6 +74,7 @@ class Tally:
 
 
 Found = Document | Known | Unread
+Share = Callable[[Path, str], None]
 
 
 def look(
@@ -91,7 +93,7 @@ def look(
                 if isinstance(path, Unreadable):
                     yield from _unreadable(path, tally)
                 elif path in known:
-                    yield Known(known[path])
+                    yield Known(path, known[path])
                 else:
                     yield from _probed(prober, path, tally)
 
@@ -117,7 +119,7 @@ def count_only(every: Iterable[Found], db: Engine | None, tally: Tally, *, again
     seen: set[str] = set()
     for found in every:
         match found:
-            case Known(document_id):
+            case Known(_, document_id):
                 tally.n_known += 1
                 if again:
                     tally.n_pages += _n_pages(db, documents.c.id == document_id, seen)
@@ -136,15 +138,26 @@ def count_only(every: Iterable[Found], db: Engine | None, tally: Tally, *, again
 
 
 class Registration:
-    """Registers all files under `roots` for a run, in a thread; `finished` also when it broke off."""
+    """Registers all files under `roots` for a run, in a thread; `finished` also when it broke off.
+
+    `share` brings a file, with the SHA-256 of its bytes, to where other machines reach it, before its pages
+    are there to be read.
+    """
 
     def __init__(
-        self, roots: Sequence[Path], settings: Settings, db: Engine, run_id: int, *, again: bool
+        self,
+        roots: Sequence[Path],
+        settings: Settings,
+        db: Engine,
+        run_id: int,
+        *,
+        again: bool,
+        share: Share | None = None,
     ) -> None:
         self.tally = Tally()
         self.error: Exception | None = None
         self._roots, self._settings, self._db = roots, settings, db
-        self._run_id, self._again = run_id, again
+        self._run_id, self._again, self._share = run_id, again, share
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="registration", daemon=True)
 
@@ -166,17 +179,29 @@ class Registration:
     def _run(self) -> None:
         try:
             for batch in _batches(look(self._roots, self._settings, self._db, self.tally, self._stop)):
+                shared = [self._shared(found) for found in batch]
                 with writing(self._db) as conn:
-                    for found in batch:
+                    for found in shared:
                         self._add(conn, found)
         except Exception as error:  # the main thread raises it
             self.error = error
+
+    def _shared(self, found: Found) -> Found:
+        """Return what was found, once other machines reach it; a file that is gone now can't be read."""
+        if self._share is None or isinstance(found, Unread) or (isinstance(found, Known) and not self._again):
+            return found
+        sha256 = found.sha256 if isinstance(found, Document) else _sha256_of(self._db, found.document_id)
+        try:
+            self._share(found.path, sha256)
+        except SourceGoneError as error:
+            return Unread(found.path, str(error), None)
+        return found
 
     def _add(self, conn: Connection, found: Found) -> None:
         now = time.time()
         tally = self.tally
         match found:
-            case Known(document_id):
+            case Known(_, document_id):
                 tally.n_known += 1
                 if self._again:
                     tally.n_pages += catalogue.add_again(conn, document_id, self._run_id)
@@ -244,6 +269,11 @@ def _has_bytes(db: Engine | None, sha256: str) -> bool:
     has_pages = select(documents.c.id).where(documents.c.sha256 == sha256, documents.c.n_pages > 0)
     with reading(db) as conn:
         return conn.scalar(has_pages) is not None
+
+
+def _sha256_of(db: Engine, document_id: int) -> str:
+    with reading(db) as conn:
+        return str(conn.execute(select(documents.c.sha256).where(documents.c.id == document_id)).scalar_one())
 
 
 def _n_pages(db: Engine | None, which: ColumnElement[bool], seen: set[str]) -> int:

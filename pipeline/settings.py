@@ -35,6 +35,14 @@ class Settings(BaseSettings):
         "",
         description="where workers get their pages from: redis://… or amqp://…; empty: no worker is needed",
     )
+    shared_folders: str = Field(
+        "", description="folders of scans that every worker sees at the same place; others are copied"
+    )
+    cache: Path = Field(
+        Path.home() / ".cache" / "archive",
+        description="where a worker keeps scans and weights that it fetched",
+    )
+    cache_bytes: int = Field(10_000_000_000, ge=0, description="how much it keeps")
     max_in_flight: int = Field(1000, ge=1, description="messages in the broker at a time")
     orienter: Path = Field(
         WEIGHTS / "page_orienter.safetensors", description="weights that say which way up a page is"

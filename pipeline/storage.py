@@ -1,5 +1,6 @@
 """Blobs at the files URL (a folder, or whatever fsspec reaches): written whole or not at all."""
 
+import hashlib
 import os
 import uuid
 from collections.abc import Callable, Collection, Iterator
@@ -13,6 +14,7 @@ from pipeline.errors import MissingError, SettingsError, StorageError
 
 # these write an object whole or not at all by themselves; the others get a name of their own first
 _WHOLE = frozenset({"abfs", "abfss", "adl", "az", "gcs", "gs", "memory", "oci", "oss", "s3", "s3a"})
+_BLOCK = 1 << 20
 _PART = ".part"  # how the name of a file that isn't whole yet ends
 
 
@@ -53,6 +55,46 @@ class Files:
         place = self._place(name)
         with self._trouble(may_be_gone=True):
             return bytes(Path(place).read_bytes() if self._local else self._fs.cat_file(place))
+
+    def has(self, name: str) -> bool:
+        """Tell whether there are bytes under `name`."""
+        with self._trouble():
+            if not self._local:
+                self._fs.invalidate_cache()  # others write here too
+            return bool(self._fs.exists(self._place(name)))
+
+    def put_file(self, name: str, file: Path) -> str:
+        """Copy a file to `name`, whole or not at all; return the SHA-256 of what was copied.
+
+        Raises FileNotFoundError if there is no such file.
+        """
+        place = self._place(name)
+        part = f"{place}.{uuid.uuid4().hex}{_PART}"
+        sha256 = hashlib.sha256()
+        with file.open("rb") as source, self._trouble():
+            target = place if self._whole else part
+            self._fs.makedirs(place.rpartition("/")[0], exist_ok=True)
+            try:
+                with self._fs.open(target, "wb") as out:
+                    while block := source.read(_BLOCK):
+                        sha256.update(block)
+                        out.write(block)
+                if target != place:
+                    self._fs.mv(part, place)
+            except BaseException:
+                self._remove(target)
+                raise
+        return sha256.hexdigest()
+
+    def get_file(self, name: str, file: Path) -> None:
+        """Copy the bytes under `name` to a file; FileNotFoundError if there are none."""
+        place = self._place(name)
+        with self._trouble(may_be_gone=True):
+            self._fs.get_file(place, str(file))
+
+    def local_path(self, name: str) -> Path | None:
+        """Return the file that `name` is where the place is a folder of this machine."""
+        return Path(self._place(name)) if self._local else None
 
     def delete(self, name: str) -> None:
         """Remove `name`; that it is missing is fine."""

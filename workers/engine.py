@@ -18,11 +18,14 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 
 from pipeline.database import open_database
 from pipeline.errors import ArchiveError
 from pipeline.ledger import Claim
 from pipeline.settings import Settings
+from pipeline.sharing import SCANS, WEIGHTS, Cache
 from pipeline.storage import Files
 from workers.agreed import LEFT_BUG, LEFT_HUNG, LEFT_ORPHANED, LEFT_WELL, Order, n_threads
 from workers.app import consumer, create_app
@@ -123,16 +126,26 @@ def make_engine(order: Order) -> Engine:
         duty = Share(settings, order.worker, order.before, order.cause, feeds=order.feeds)
         db = open_database(settings.database_url, upgrade=False)
     files = Files(settings.files)
+    scan, weights = None, None
+    if order.worker is not None:
+        cache = Cache(settings.cache, settings.cache_bytes)
+        scan = partial(_fetch, cache, files, SCANS)
+        weights = partial(_fetch, cache, files, WEIGHTS)
     bench = Bench(
         db=db,
         files=files,
-        networks=Networks(settings),
+        networks=Networks(settings, weights),
         settings=settings,
         in_hand=InHand(settings.page_deadline_s),
         lease_s=lease_s,
         worker_id=duty.worker_id,
+        shared_scan=scan,
     )
     return Engine(settings, duty, bench)
+
+
+def _fetch(cache: Cache, files: Files, place: str, sha256: str) -> Path:
+    return cache.fetch(files, place + sha256, sha256)
 
 
 def look_after(engine: Engine, parent: int) -> tuple[int, str]:

@@ -8,9 +8,10 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -49,6 +50,7 @@ class Bench:
     in_hand: InHand
     lease_s: float
     worker_id: str | None = None  # where this process is one of many
+    shared_scan: Callable[[str], Path] | None = None  # the copy that all machines reach, by hash
     large: threading.Lock = field(default_factory=threading.Lock)
     # PDFium serves one page at a time: its pages wait here, where no clock runs, not at its own lock
     pdf_turn: threading.Lock = field(default_factory=threading.Lock)
@@ -159,7 +161,7 @@ def _read(bench: Bench, claim: Claim, max_pixels: int) -> Grey:
     source = claim.source
     render_dpi = int(json.loads(claim.settings).get("render_dpi", bench.settings.render_dpi))
     with _turn(bench, source), bench.in_hand.clock(claim):
-        path = where_is(source)
+        path = where_is(source, bench.shared_scan)
         try:
             return read_page(
                 path, source.format, source.member, source.frame, max_pixels=max_pixels, render_dpi=render_dpi
