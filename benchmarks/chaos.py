@@ -4,9 +4,9 @@
 
 Starts a broker and PostgreSQL, queues drawn pages, and lets worker processes read them while they are killed
 (-9, each at a random moment), the broker is killed and started again and emptied, PostgreSQL is restarted,
-messages come twice, and some pages crash or hang whoever opens them.  The same pages are then read once more,
-quietly, by one command.  Exit code 0 only if every good page was done exactly once, exactly the bad ones were set
-aside, and every row is equal.
+messages come twice, and some pages crash or hang whoever opens them.  The same pages are then read once
+more, quietly, by one command.  Exit code 0 only if every good page was done exactly once, exactly the bad
+ones were set aside, and every row is equal.
 """
 
 import argparse
@@ -122,9 +122,8 @@ class Chaos:
                 self.start_worker(k)  # as systemd would
             time.sleep(0.2)
         seconds = time.monotonic() - reading_since
-        self.say(
-            f"all over in {seconds:.0f} s ({n_all / seconds:.1f} pages/s); {self.n_sent_twice} messages sent twice"
-        )
+        speed = f"{n_all / seconds:.1f} pages/s"
+        self.say(f"all over in {seconds:.0f} s ({speed}); {self.n_sent_twice} messages sent twice")
         self.stop_workers()
         return self.judge(scans)
 
@@ -328,12 +327,11 @@ class Chaos:
 
 
 def describe_machine() -> None:
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=Path(__file__).parent, capture_output=True, text=True
-    )
-    print(
-        f"{platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}, commit {commit.stdout.strip()}"
-    )
+    folder = Path(__file__).parent
+    asked = ["git", "describe", "--always", "--dirty"]
+    commit = subprocess.run(asked, cwd=folder, capture_output=True, text=True).stdout.strip()
+    python = platform.python_version()
+    print(f"{platform.platform()}, {os.cpu_count()} cores, Python {python}, commit {commit}")
 
 
 if __name__ == "__main__":

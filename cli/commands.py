@@ -30,7 +30,7 @@ COMMANDS = {
         "Work on the pages that other machines ingested.",
         ("STAGE", "FEEDER"),
     ),
-    "status": Command("cli.status:status", "Show how far the archive is read.", ("JSON",)),
+    "status": Command("cli.status:status", "Show how far the archive is read.", ("WATCH", "JSON")),
     "query": Command(
         "cli.query:query",
         "Find numbers that were read, and where they stand.",

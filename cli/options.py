@@ -46,6 +46,11 @@ def queue_options(command: Decorated) -> Decorated:
     return command
 
 
+def broker_option(command: Decorated) -> Decorated:
+    """Add --broker."""
+    return _broker(command)
+
+
 def worker_options(command: Decorated) -> Decorated:
     """Add the settings of a worker, beside those of reading."""
     for add in reversed((_broker, _in_flight, _cache)):
