@@ -162,9 +162,7 @@ class Chaos:
             "ARCHIVE_THREADS": str(threads),
             "ARCHIVE_PAGE_DEADLINE_S": str(DEADLINE_S),
             "OMP_NUM_THREADS": "1",
-            "PYTHONPATH": os.pathsep.join(
-                [install(self.folder / "site"), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
-            ),
+            "PYTHONPATH": install(self.folder / "site"),
         }
 
     def archive(self, *words: str | Path, **other: str) -> None:

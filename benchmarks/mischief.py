@@ -3,6 +3,7 @@
 `install` makes the processes that are started with its folder on their path obey what a PNG says.
 """
 
+import os
 import struct
 from pathlib import Path
 
@@ -32,7 +33,7 @@ def install(folder: Path) -> str:
     """Write what makes decoders misbehave to a folder; return the PYTHONPATH that lets it in."""
     folder.mkdir(exist_ok=True)
     (folder / "sitecustomize.py").write_text(_MISCHIEF)
-    return str(folder)
+    return os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
 
 
 def page(path: Path, seed: int, mischief: str | None = None) -> Path:

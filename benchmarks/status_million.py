@@ -22,14 +22,15 @@ from pathlib import Path
 from sqlalchemy import Engine, insert, text
 
 from pipeline import ledger, queries
-from pipeline.catalogue import add_document, current_run
+from pipeline.bulk import add_documents
+from pipeline.catalogue import current_run
 from pipeline.database import open_database, reading, writing
 from pipeline.queries import Filter, sort_key
 from pipeline.sources import Document, PageRef
 from pipeline.status import status
 from pipeline.tables import numbers
 
-PAGES_PER_DOCUMENT = 4
+PAGES_PER_DOCUMENT = 1
 NUMBERS_PER_PAGE = 3
 BATCH = 5_000
 
@@ -87,10 +88,18 @@ def register(db: Engine, n_pages: int) -> None:
     while batch := list(islice(ids, BATCH // PAGES_PER_DOCUMENT)):
         with writing(db) as conn:
             run_id = current_run(conn, "d" * 64, "c" * 64, "{}", new=False, now=time.time())
-            for number in batch:
-                path = Path(f"/scans/box {number // 1000:03d}/book {number:06d}.tif")
-                document = Document(path, f"{number:064x}", "tiff", 1_000_000, 1.5e9, pages)
-                add_document(conn, document, run_id, again=False, now=time.time())
+            found = [
+                Document(
+                    Path(f"/scans/box {number // 1000:03d}/book {number:06d}.tif"),
+                    f"{number:064x}",
+                    "tiff",
+                    1_000_000,
+                    1.5e9,
+                    pages,
+                )
+                for number in batch
+            ]
+            add_documents(conn, found, run_id, again=False, now=time.time())
 
 
 def fill(db: Engine, n_pages: int) -> None:

@@ -89,7 +89,7 @@ def lines_of(seen: Seen, *, now: float) -> Iterator[str]:
 
 
 def watch(db: Engine, settings: Settings, should_stop: Callable[[], bool]) -> None:
-    """Show look after look until `should_stop()`: in one place on a terminal, one below the other elsewhere."""
+    """Show look after look until `should_stop()`: in one place on a terminal, one below another elsewhere."""
     looks = Looks(db, settings)
     with _screen() as show:
         while not should_stop():

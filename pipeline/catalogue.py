@@ -93,16 +93,7 @@ def add_document(conn: Connection, document: "Document", run_id: int, *, again: 
     With `again` every page gets a row of `run_id` beside those it has.
     """
     n_pages = len(document.pages)
-    row = {
-        "sha256": document.sha256,
-        "format": document.format,
-        "size_bytes": document.size_bytes,
-        "n_pages": n_pages,
-        "added_at": now,
-        "reason": None,
-        "freed": False,
-    }
-    document_id, n_known = _document_row(conn, row)
+    document_id, n_known = _document_row(conn, document_values(document, now))
     if n_known != _NEW and n_known < n_pages:  # it failed before
         conn.execute(
             inserts.PAGES_FOUND,
@@ -131,6 +122,19 @@ def add_document(conn: Connection, document: "Document", run_id: int, *, again: 
     )
     n_new = _add_ledger_rows(conn, document_id, run_id, only_new=not again)
     return Added(document_id, n_new, known=n_known > 0)
+
+
+def document_values(document: "Document", now: float) -> dict[str, Any]:
+    """Return the row of a document that gave pages."""
+    return {
+        "sha256": document.sha256,
+        "format": document.format,
+        "size_bytes": document.size_bytes,
+        "n_pages": len(document.pages),
+        "added_at": now,
+        "reason": None,
+        "freed": False,
+    }
 
 
 def add_again(conn: Connection, document_id: int, run_id: int) -> int:

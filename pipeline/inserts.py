@@ -13,9 +13,11 @@ from sqlalchemy import (
     bindparam,
     delete,
     exists,
+    insert,
     literal,
     not_,
     select,
+    true,
     update,
 )
 
@@ -94,6 +96,13 @@ def insert_document(dialect: str) -> Any:
 
 
 @cache
+def insert_documents(dialect: str) -> Any:
+    """Return the INSERT of many that gives ids and hashes of those that are new."""
+    new = _insert(dialect, documents).on_conflict_do_nothing()
+    return new.returning(documents.c.id, documents.c.sha256)
+
+
+@cache
 def insert_pages(dialect: str) -> Any:
     """Return the INSERT of a document's pages that leaves those alone that are there."""
     return _insert(dialect, pages).on_conflict_do_nothing()
@@ -115,20 +124,8 @@ def insert_ledger_rows(dialect: str, *, only_new: bool) -> Any:
     """
     has_row = exists().where(ledger.c.page_id == pages.c.id)
     has_current = exists().where(ledger.c.page_id == pages.c.id, ledger.c.current)
-    values: dict[str, ColumnElement[Any]] = {
-        "page_id": pages.c.id,
-        "run_id": bindparam("run_id", type_=ledger.c.run_id.type),
-        # the first row of a page is seen at once, a later one when it is done
-        "current": not_(has_current),
-        "state": literal("waiting"),
-        "suspect": literal(False),
-        "attempts": literal(0),
-        "queued": literal(False),
-        "lease_until": literal(0.0),
-        "turned": literal(0),
-        "n_digits": literal(0),
-        "n_numbers": literal(0),
-    }
+    # the first row of a page is seen at once, a later one when it is done
+    values = _waiting_row(not_(has_current))
     chosen = (
         select(*values.values())
         .where(pages.c.document_id == bindparam("of_document"))
@@ -142,6 +139,34 @@ def insert_ledger_rows(dialect: str, *, only_new: bool) -> Any:
         .on_conflict_do_nothing()
         .execution_options(preserve_rowcount=True)  # SQLAlchemy counts no inserts unless asked
     )
+
+
+@cache
+def insert_new_ledger_rows() -> Any:
+    """Return the INSERT of a waiting row for each page of documents that are new."""
+    values = _waiting_row(true())
+    chosen = (
+        select(*values.values())
+        .where(pages.c.document_id.in_(bindparam("of_documents", expanding=True)))
+        .order_by(pages.c.id)
+    )
+    return insert(ledger).from_select(list(values), chosen)
+
+
+def _waiting_row(current: ColumnElement[bool]) -> dict[str, ColumnElement[Any]]:
+    return {
+        "page_id": pages.c.id,
+        "run_id": bindparam("run_id", type_=ledger.c.run_id.type),
+        "current": current,
+        "state": literal("waiting"),
+        "suspect": literal(False),
+        "attempts": literal(0),
+        "queued": literal(False),
+        "lease_until": literal(0.0),
+        "turned": literal(0),
+        "n_digits": literal(0),
+        "n_numbers": literal(0),
+    }
 
 
 def _insert(dialect: str, table: Table) -> Any:

@@ -1,0 +1,236 @@
+"""Workers over a real broker and a real PostgreSQL: what a user of many machines does."""
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg
+import pytest
+from mischief import drawn_scans, install, page, slow_jpeg
+from servers import Server
+from small_networks import save_small_networks
+
+from pipeline.ledger import Due
+from workers.app import create_app
+from workers.broker import Broker
+
+ARCHIVE = Path(sys.executable).with_name("archive")
+pytestmark = [pytest.mark.postgres, pytest.mark.slow]
+
+
+class Rack:
+    """A database, a broker, a folder that all machines share, and whatever runs on them."""
+
+    def __init__(self, folder: Path, database_url: str, broker_url: str) -> None:
+        self.folder, self.database_url, self.broker_url = folder, database_url, broker_url
+        self.detector, self.classifier = folder / "detector.safetensors", folder / "classifier.safetensors"
+        save_small_networks(self.detector, self.classifier)
+        self.processes: list[subprocess.Popen[str]] = []
+
+    def environment(self, **other: str) -> dict[str, str]:
+        return {
+            **os.environ,
+            "ARCHIVE_DATABASE_URL": self.database_url,
+            "ARCHIVE_BROKER_URL": self.broker_url,
+            "ARCHIVE_FILES_URL": str(self.folder / "files"),
+            "ARCHIVE_CACHE": str(self.folder / "cache"),
+            "ARCHIVE_DETECTOR": str(self.detector),
+            "ARCHIVE_CLASSIFIER": str(self.classifier),
+            "ARCHIVE_DEVICE": "cpu",
+            "ARCHIVE_THREADS": "2",
+            "PYTHONPATH": install(self.folder / "site"),
+            **other,
+        }
+
+    def archive(self, *words: str | Path, code: int = 0, **other: str) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [ARCHIVE, *words],
+            env=self.environment(**other),
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == code, done.stderr
+        return done
+
+    def worker(self, *words: str, **other: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [ARCHIVE, "worker", *words],
+            env=self.environment(**other),
+            cwd=self.folder,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.processes.append(process)
+        return process
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        with psycopg.connect(self.database_url) as connection:
+            return connection.execute(query).fetchall()
+
+    def states(self) -> dict[str, int]:
+        return dict(self.rows("SELECT state, count(*) FROM ledger GROUP BY state"))
+
+
+@pytest.fixture
+def rack(tmp_path: Path, postgres_url: str, broker: Server) -> Iterator[Rack]:
+    made = Rack(tmp_path, postgres_url, broker.url)
+    yield made
+    for process in made.processes:
+        if process.poll() is None:
+            for child in psutil.Process(process.pid).children():
+                child.kill()
+            process.kill()
+        process.communicate()
+
+
+def wait_for(what: Callable[[], object], timeout_s: float = 90) -> None:
+    end = time.monotonic() + timeout_s
+    while not what():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.05)
+
+
+def engine_of(worker: subprocess.Popen[str]) -> psutil.Process:
+    def found() -> list[psutil.Process]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            return psutil.Process(worker.pid).children()
+        return []
+
+    wait_for(found)
+    return found()[0]
+
+
+def test_pages_are_queued_by_one_command_and_read_by_workers(rack: Rack) -> None:
+    scans = drawn_scans(rack.folder, 6)
+    done = rack.archive("ingest", scans)
+    assert "6 pages wait for workers" in done.stderr
+    assert rack.states() == {"waiting": 6}
+    detects, classifies = rack.worker("--stage", "detect"), rack.worker("--stage", "classify")
+    wait_for(lambda: rack.states() == {"done": 6})
+    watched = rack.archive("status")
+    assert re.search(r"^  done +6$", watched.stdout, re.M)
+    for worker in (detects, classifies):
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(30) == 0
+    assert rack.rows("SELECT * FROM workers") == []
+    assert not list((rack.folder / "files" / "crops").iterdir())
+
+
+def test_scans_and_networks_that_only_the_first_machine_has_reach_the_others(rack: Rack) -> None:
+    scans = drawn_scans(rack.folder, 2)
+    rack.archive("ingest", scans)
+    for scan in scans.iterdir():
+        scan.unlink()
+    scans.rmdir()
+    # another machine has other networks
+    others = rack.folder / "others"
+    others.mkdir()
+    rack.worker(
+        ARCHIVE_CLASSIFIER=str(Path(__file__).parent.parent / "models/weights/digit_classifier.safetensors"),
+        ARCHIVE_DETECTOR=str(Path(__file__).parent.parent / "models/weights/digit_detector.safetensors"),
+    )
+    wait_for(lambda: rack.states() == {"done": 2})
+
+
+def test_a_worker_that_is_killed_loses_nothing_and_blames_nobody(rack: Rack) -> None:
+    scans = drawn_scans(rack.folder, 30)
+    rack.archive("ingest", scans)
+    workers = [rack.worker(), rack.worker()]
+    wait_for(lambda: rack.states().get("done", 0) > 3)
+    engine_of(workers[0]).kill()
+    wait_for(lambda: rack.states().get("done", 0) > 12)
+    workers[1].kill()  # and its parent, as in a power cut; its engine sees that and leaves
+    wait_for(lambda: rack.states() == {"done": 30})
+    assert rack.rows("SELECT sum(attempts) FROM ledger") == [(0,)]
+
+
+def test_of_pages_that_crash_or_hang_only_these_are_set_aside(rack: Rack) -> None:
+    scans = drawn_scans(rack.folder, 12)
+    page(scans / "crashes.png", 99, mischief="crash")
+    (scans / "hangs.jpg").write_bytes(slow_jpeg(6000, 12_000))
+    rack.archive("ingest", scans)
+    rack.worker(ARCHIVE_PAGE_DEADLINE_S="4")
+    wait_for(lambda: rack.states() == {"done": 12, "failed": 2}, 200)
+    found = rack.rows(
+        "SELECT path, reason FROM ledger JOIN pages ON pages.id = page_id"
+        " JOIN paths ON paths.document_id = pages.document_id WHERE state = 'failed' ORDER BY path"
+    )
+    assert [(Path(path).name, reason) for path, reason in found] == [
+        ("crashes.png", "the page crashed its worker 3 times (SIGSEGV)"),
+        ("hangs.jpg", "the page crashed its worker 3 times (took longer than 4 s)"),
+    ]
+
+
+def test_a_broker_that_is_away_and_forgets_everything_costs_no_page(rack: Rack, broker: Server) -> None:
+    scans = drawn_scans(rack.folder, 20)
+    rack.archive("ingest", scans)
+    rack.worker()
+    wait_for(lambda: rack.states().get("done", 0) > 2)
+    broker.kill()
+    time.sleep(2)
+    broker.start()
+    wait_for(lambda: rack.states() == {"done": 20})
+    assert rack.rows("SELECT sum(attempts), bool_or(suspect) FROM ledger") == [(0, False)]
+
+
+def test_a_message_that_comes_again_and_again_changes_nothing(rack: Rack) -> None:
+    scans = drawn_scans(rack.folder, 4)
+    rack.archive("ingest", scans)
+    sender = Broker(create_app(rack.broker_url))
+    ids = [row[0] for row in rack.rows("SELECT id FROM ledger")]
+    for _ in range(10):
+        for ledger_id in ids:
+            for state in ("waiting", "detected"):
+                sender.publish(Due(ledger_id, state))
+    rack.worker()
+    wait_for(lambda: rack.states() == {"done": 4})
+    wait_for(lambda: sender.n_waiting() == 0)
+    assert rack.states() == {"done": 4}
+
+
+def test_a_worker_that_is_stopped_hands_back_what_it_had(rack: Rack) -> None:
+    (rack.folder / "scans").mkdir()
+    (rack.folder / "scans" / "slow.jpg").write_bytes(slow_jpeg(6000, 12_000))
+    rack.archive("ingest", rack.folder / "scans")
+    worker = rack.worker()
+    wait_for(lambda: rack.rows("SELECT 1 FROM ledger WHERE attempt_token IS NOT NULL"))
+    worker.send_signal(signal.SIGTERM)
+    worker.send_signal(signal.SIGTERM)  # at once
+    assert worker.wait(30) == 143
+    wait_for(lambda: rack.rows("SELECT attempt_token, suspect, attempts FROM ledger") == [(None, False, 0)])
+
+
+@pytest.mark.parametrize(
+    ("words", "other", "code", "said"),
+    [
+        (["worker"], {"ARCHIVE_BROKER_URL": ""}, 9, "a worker needs the broker"),
+        (["worker"], {"ARCHIVE_FILES_URL": ""}, 9, "files must be where every worker reaches them"),
+        (["worker"], {"ARCHIVE_DATABASE_URL": "here.db"}, 9, "with a broker the database is PostgreSQL"),
+        (["ingest", "."], {"ARCHIVE_DATABASE_URL": "here.db"}, 9, "with a broker the database is PostgreSQL"),
+        (["ingest", ".", "--wait"], {"ARCHIVE_BROKER_URL": ""}, 2, "--wait is for pages that workers read"),
+    ],
+)
+def test_what_no_other_machine_reaches_is_refused(
+    rack: Rack, words: list[str], other: dict[str, str], code: int, said: str
+) -> None:
+    assert said in rack.archive(*words, code=code, **other).stderr
+
+
+def test_a_worker_of_another_version_is_refused(rack: Rack) -> None:
+    rack.archive("ingest", drawn_scans(rack.folder, 1))
+    with psycopg.connect(rack.database_url, autocommit=True) as connection:
+        connection.execute("UPDATE archive_version SET version_num = '0001'")
+    worker = rack.worker()
+    _, said = worker.communicate(timeout=60)
+    assert worker.returncode == 3
+    assert "tables of version 0001" in said and "all machines need one version" in said
