@@ -106,7 +106,7 @@ def _available_bytes() -> int | None:
 def _device(settings: Settings) -> Check:
     import torch
 
-    from models.loaded import pick_device
+    from models.device import pick_device
 
     device = pick_device(settings.device)
     on_gpu = device.type == "cuda"

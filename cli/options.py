@@ -34,7 +34,7 @@ def common_options(command: Decorated) -> Decorated:
 def reading_options(command: Decorated) -> Decorated:
     """Add the settings that say how pages are read."""
     networks = (_device, _orienter, _detector, _classifier, _rescorer, _recogniser, _judge)
-    for add in reversed((_max_pixels, _dpi, _threads, *networks, _deadline, _deaths)):
+    for add in reversed((_max_pixels, _dpi, _threads, _batch, *networks, _deadline, _deaths)):
         command = add(command)
     return command
 
@@ -181,6 +181,9 @@ _dpi = _setting(
 )
 _threads = _setting(
     "--threads", "threads", "N", click.IntRange(0), "Pages at a time.  [default: one a core, 4 at most]"
+)
+_batch = _setting(
+    "--batch", "batch", "N", click.IntRange(0), "Crops in a batch.  [default: as suits the device]"
 )
 _device = _setting("--device", "device", "NAME", str, "auto, cpu, cuda or cuda:N.  [default: auto]")
 _orienter = _setting("--orienter", "orienter", "FILE", FILE, "Other weights to tell a page's way up with.")

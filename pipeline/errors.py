@@ -3,7 +3,8 @@
 ArchiveError                    what all of ours derive from
 ├── UsageError            2     the command line asks for something that can't be
 ├── MissingError          3     a service, weights or a device is missing
-│   └── BusyError         3     another process is at work on the same database
+│   ├── BusyError         3     another process is at work on the same database
+│   └── DeviceError       3     a device failed in the middle of work: another process may have better luck
 ├── PagesFailedError      4     some pages or documents could not be read
 ├── SourceError           5     an input can't be read: the reason goes on its page or document
 │   ├── NotAScanError     5     the file is no scan: it is skipped, not failed
@@ -41,6 +42,12 @@ class MissingError(ArchiveError):
 
 class BusyError(MissingError):
     """Another process is at work on the same database."""
+
+    retryable = True
+
+
+class DeviceError(MissingError):
+    """A device failed in the middle of its work; costs no page an attempt."""
 
     retryable = True
 
@@ -96,3 +103,9 @@ class SettingsError(ArchiveError):
     """A setting is wrong or unknown."""
 
     exit_code = 9
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Tell lack of memory in whatever way NumPy, torch and OpenCV put it."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or "out of memory" in text or "allocate memory" in text

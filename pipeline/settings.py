@@ -66,7 +66,12 @@ class Settings(BaseSettings):
     render_dpi: int = Field(300, ge=36, le=1200, description="for PDF pages that are no plain scan")
     page_deadline_s: float = Field(300.0, gt=0, description="a stage that takes longer on one page is hung")
     max_deaths: int = Field(3, ge=1, description="a page whose process dies this often, alone, is set aside")
-    threads: int = Field(0, ge=0, description="pages worked on at a time; 0: one for each core, 4 at most")
+    threads: int = Field(
+        0,
+        ge=0,
+        description="pages worked on at a time; 0: one for each core, 4 at most; for a GPU two, 32 at most",
+    )
+    batch: int = Field(0, ge=0, description="crops in a batch, of several pages; 0: as suits the device")
 
     @property
     def files(self) -> str:

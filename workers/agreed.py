@@ -56,7 +56,14 @@ def n_cores() -> int:
 
 def n_threads(settings: Settings) -> int:
     """Return how many pages are worked on at a time."""
-    return settings.threads or min(4, n_cores())
+    if settings.threads:
+        return settings.threads
+    return min(32, 2 * n_cores()) if _for_gpu(settings.device) else min(4, n_cores())
+
+
+def _for_gpu(device: str) -> bool:
+    """Tell whether pages are to be had ready for a GPU; without torch, which takes seconds to import."""
+    return device.startswith("cuda") or (device == "auto" and Path("/dev/nvidiactl").exists())
 
 
 def log_path(settings: Settings) -> Path:

@@ -22,12 +22,12 @@ from functools import partial
 from pathlib import Path
 
 from pipeline.database import open_database
-from pipeline.errors import ArchiveError
+from pipeline.errors import ArchiveError, DeviceError
 from pipeline.ledger import Claim
 from pipeline.settings import Settings
 from pipeline.sharing import SCANS, WEIGHTS, Cache
 from pipeline.storage import Files
-from workers.agreed import LEFT_BUG, LEFT_HUNG, LEFT_ORPHANED, LEFT_WELL, Order, n_threads
+from workers.agreed import LEFT_ANEW, LEFT_BUG, LEFT_HUNG, LEFT_ORPHANED, LEFT_WELL, Order, n_threads
 from workers.app import consumer, create_app
 from workers.broker import Broker
 from workers.duty import Duty, Share, Sole
@@ -89,7 +89,7 @@ class Engine:
             log.warning("hung: page %s", ", ".join(str(claim.ledger_id) for claim in hung))
             return self._leave(LEFT_HUNG, f"took longer than {self._settings.page_deadline_s:g} s", hung)
         trouble = self.trouble.fatal()
-        fatal = self._duty.fatal() if trouble is None else (trouble.exit_code, str(trouble))
+        fatal = self._duty.fatal() if trouble is None else (_exit_code(trouble), str(trouble))
         if fatal is not None:
             return self._leave(*fatal)
         if self._terms:
@@ -142,6 +142,11 @@ def make_engine(order: Order) -> Engine:
         shared_scan=scan,
     )
     return Engine(settings, duty, bench)
+
+
+def _exit_code(error: ArchiveError) -> int:
+    """Return how to leave for an error; a device that failed may serve another process."""
+    return LEFT_ANEW if isinstance(error, DeviceError) else error.exit_code
 
 
 def _fetch(cache: Cache, files: Files, place: str, sha256: str) -> Path:

@@ -20,7 +20,7 @@ class _Named(Protocol):
 
 Loaded = TypeVar("Loaded", bound=_Named)
 
-
+Load = Callable[[Path, str, int], Loaded]  # a checkpoint, the device, how many crops at a time
 Find = Callable[[str], Path]  # the file of a checkpoint, by its hash; FileNotFoundError where there is none
 
 
@@ -33,8 +33,10 @@ class Networks:
     def __init__(self, settings: Settings, find: Find | None = None) -> None:
         lock = threading.Lock()
 
-        def one(kind: str, file: Path, load: Callable[[Path, str], Loaded]) -> OneNetwork[Loaded]:
-            return OneNetwork(kind, file, lambda path: load(path, settings.device), lock, find)
+        def one(kind: str, file: Path, load: Load[Loaded]) -> OneNetwork[Loaded]:
+            return OneNetwork(
+                kind, file, lambda path: load(path, settings.device, settings.batch), lock, find
+            )
 
         self.orienter = one("orienter", settings.orienter, _load_orienter)
         self.detector = one("detector", settings.detector, _load_detector)
@@ -101,37 +103,37 @@ _OTHERS = 2  # networks of other runs that are kept, of each kind
 # torch takes seconds to import: only when a network is called for
 
 
-def _load_orienter(file: Path, device: str) -> "Orienter":
+def _load_orienter(file: Path, device: str, batch: int) -> "Orienter":
     from models.loaded import load_orienter
 
-    return load_orienter(file, device)
+    return load_orienter(file, device, batch)
 
 
-def _load_detector(file: Path, device: str) -> "Detector":
+def _load_detector(file: Path, device: str, batch: int) -> "Detector":
     from models.loaded import load_detector
 
-    return load_detector(file, device)
+    return load_detector(file, device, batch)
 
 
-def _load_classifier(file: Path, device: str) -> "Classifier":
+def _load_classifier(file: Path, device: str, batch: int) -> "Classifier":
     from models.loaded import load_classifier
 
-    return load_classifier(file, device)
+    return load_classifier(file, device, batch)
 
 
-def _load_rescorer(file: Path, device: str) -> "Rescorer":
+def _load_rescorer(file: Path, device: str, batch: int) -> "Rescorer":
     from models.loaded import load_rescorer
 
-    return load_rescorer(file, device)
+    return load_rescorer(file, device, batch)
 
 
-def _load_recogniser(file: Path, device: str) -> "Recogniser":
+def _load_recogniser(file: Path, device: str, batch: int) -> "Recogniser":
     from models.loaded import load_recogniser
 
-    return load_recogniser(file, device)
+    return load_recogniser(file, device, batch)
 
 
-def _load_judge(file: Path, device: str) -> "Judge":
+def _load_judge(file: Path, device: str, batch: int) -> "Judge":
     from models.loaded import load_judge
 
-    return load_judge(file, device)
+    return load_judge(file, device, batch)

@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from celery import Celery  # type: ignore[import-untyped]
 
 from pipeline import ledger
-from pipeline.errors import BrokerError, MissingError, SourceError, StorageError
+from pipeline.errors import BrokerError, MissingError, SourceError, StorageError, is_out_of_memory
 from pipeline.ledger import Claim, Due
 from workers import stages
 from workers.app import CLASSIFY, DETECT
@@ -115,14 +115,8 @@ def _set_aside(bench: Bench, trouble: Trouble, claim: Claim, reason: str) -> Non
 def _reason(claim: Claim, error: Exception) -> str:
     if isinstance(error, SourceError):
         return str(error)
-    if _is_out_of_memory(error):
+    if is_out_of_memory(error):
         return "needs more memory than there is"
     log.error("page %d met a bug", claim.ledger_id, exc_info=error)
     first = str(error).strip().partition("\n")[0]
     return f"bug: {type(error).__name__}: {first}"
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """Tell lack of memory in whatever way NumPy, torch and OpenCV put it."""
-    text = str(error).lower()
-    return isinstance(error, MemoryError) or "out of memory" in text or "allocate memory" in text
