@@ -11,7 +11,6 @@ ones were set aside, and every row is equal.
 
 import argparse
 import os
-import platform
 import random
 import signal
 import subprocess
@@ -27,9 +26,9 @@ from typing import Any
 import psutil
 import psycopg
 import redis
+from machine import describe_machine
 from mischief import drawn_scans, install, page, slow_jpeg
 from servers import Postgres, RabbitMQ, Redis, Server
-from small_networks import save_small_networks
 
 from pipeline.errors import BrokerError
 from pipeline.ledger import Due
@@ -72,7 +71,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--limit-s", type=float, default=3600)
     options = parser.parse_args()
-    describe_machine()
+    print(describe_machine())
     with tempfile.TemporaryDirectory(prefix="archive-chaos-") as folder, ExitStack() as stack:
         Path(folder).chmod(0o755)  # PostgreSQL runs as another user
         return Chaos(Path(folder), options, stack).run()
@@ -134,7 +133,6 @@ class Chaos:
             page(scans / f"crash{k}.png", 1_000_000 + k, mischief="crash")
         for k in range(options.hang):
             (scans / f"hang{k}.jpg").write_bytes(slow_jpeg(6000 + 8 * k, 12_000))
-        save_small_networks(self.folder / "detector.safetensors", self.folder / "classifier.safetensors")
         self.say(f"{options.pages} pages drawn, and {options.crash + options.hang} that do harm")
         return scans
 
@@ -156,8 +154,6 @@ class Chaos:
             "ARCHIVE_BROKER_URL": self.broker.url,
             "ARCHIVE_FILES_URL": str(self.folder / "files"),
             "ARCHIVE_CACHE": str(self.folder / "cache"),
-            "ARCHIVE_DETECTOR": str(self.folder / "detector.safetensors"),
-            "ARCHIVE_CLASSIFIER": str(self.folder / "classifier.safetensors"),
             "ARCHIVE_DEVICE": "cpu",
             "ARCHIVE_THREADS": str(threads),
             "ARCHIVE_PAGE_DEADLINE_S": str(DEADLINE_S),
@@ -322,14 +318,6 @@ class Chaos:
                 url,
             )
         )
-
-
-def describe_machine() -> None:
-    folder = Path(__file__).parent
-    asked = ["git", "describe", "--always", "--dirty"]
-    commit = subprocess.run(asked, cwd=folder, capture_output=True, text=True).stdout.strip()
-    python = platform.python_version()
-    print(f"{platform.platform()}, {os.cpu_count()} cores, Python {python}, commit {commit}")
 
 
 if __name__ == "__main__":
