@@ -28,8 +28,9 @@ COMMANDS = {
     "worker": Command(
         "cli.worker:worker",
         "Work on the pages that other machines ingested.",
-        ("STAGE", "FEEDER"),
+        ("STAGE", "FEEDER", "HEALTHY"),
     ),
+    "feeder": Command("cli.feeder:feeder", "Feed the queues that workers take pages from."),
     "status": Command("cli.status:status", "Show how far the archive is read.", ("WATCH", "JSON")),
     "query": Command(
         "cli.query:query",

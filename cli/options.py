@@ -58,6 +58,13 @@ def worker_options(command: Decorated) -> Decorated:
     return command
 
 
+def feeder_options(command: Decorated) -> Decorated:
+    """Add the settings of a feeder that works for itself."""
+    for add in reversed((_broker, _in_flight, _deaths)):
+        command = add(command)
+    return command
+
+
 def network_options(command: Decorated) -> Decorated:
     """Add the settings of a command that reads pages itself, one after the other."""
     networks = (_orienter, _detector, _classifier, _rescorer, _recogniser, _judge)
@@ -180,7 +187,11 @@ _dpi = _setting(
     "For PDF pages that are no plain scan.  [default: 300]",
 )
 _threads = _setting(
-    "--threads", "threads", "N", click.IntRange(0), "Pages at a time.  [default: one a core, 4 at most]"
+    "--threads",
+    "threads",
+    "N",
+    click.IntRange(0),
+    "Pages at a time.  [default: one a core, 4 at most; more on a GPU]",
 )
 _batch = _setting(
     "--batch", "batch", "N", click.IntRange(0), "Crops in a batch.  [default: as suits the device]"

@@ -16,9 +16,10 @@ from cli.terminal import counted
 from pipeline import catalogue, ledger, queries
 from pipeline.adoption import adopt
 from pipeline.database import OwnerLock, reading, writing
-from pipeline.errors import MissingError
+from pipeline.errors import BusyError, MissingError
 from pipeline.ledger import Counts, FailedId
 from pipeline.queries import Failure
+from pipeline.roster import ALIVE_S, all_workers
 from pipeline.settings import NETWORKS, Settings
 from workers.watch import run_until_done
 
@@ -60,6 +61,7 @@ def read_scans(
     Raises MissingError, StorageError; a page that can't be read is no error.
     """
     started = time.monotonic()
+    _refuse_workers(db)
     before = ledger.counts(db)
     failed_before = ledger.failed_ids(db)
     run_id = begin_run(db, settings, weights, again=again)
@@ -88,6 +90,16 @@ def read_scans(
     # counted anew: the pages in hand were finished while the engine stopped
     seconds = time.monotonic() - started
     return outcome_of(db, registration.tally, before, failed_before, seconds, request.number)
+
+
+def _refuse_workers(db: Engine) -> None:
+    """Raise BusyError where workers are alive: our engine would take back what they have in hand."""
+    alive = [seen.worker for seen in all_workers(db) if time.time() - seen.seen_at < ALIVE_S]
+    if alive:
+        raise BusyError(
+            f"{counted(len(alive), 'worker')} of other commands read pages of this database (one on"
+            f" {alive[0].host}); name their broker with --broker, or stop them"
+        )
 
 
 def outcome_of(

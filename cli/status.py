@@ -50,7 +50,7 @@ def status(ctx: click.Context, watch: bool, json: bool) -> None:
     if json:
         print_json({"schema_version": SCHEMA_VERSION, **asdict(found)})
     else:
-        _print(found)
+        _print(found, "`archive worker`" if settings_of(ctx).broker_url else "`archive ingest`")
 
 
 def _watch(ctx: click.Context) -> None:
@@ -61,11 +61,11 @@ def _watch(ctx: click.Context) -> None:
         watch(db, settings_of(ctx), lambda: request.number is not None)
 
 
-def _print(found: "Status") -> None:
+def _print(found: "Status", reader: str) -> None:
     lines = [
         ("documents", found.n_documents, _failed_documents(found.n_failed_documents)),
         ("pages", found.n_pages, ""),
-        ("  waiting", found.n_waiting, "" if not found.n_waiting else "`archive ingest` reads on"),
+        ("  waiting", found.n_waiting, "" if not found.n_waiting else f"{reader} reads on"),
         ("  found", found.n_detected, "" if not found.n_detected else "digits found, not yet read"),
         ("  done", found.n_done, ""),
         ("  failed", found.n_failed, "" if not found.n_failed else "`archive failed list` says why"),

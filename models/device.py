@@ -99,6 +99,7 @@ def pick_place(name: str, batch: int = 0) -> Place:
     device = pick_device(name)
     if device.type == "cpu":
         return Place(device, torch.float32, batch or CPU_BATCH, _CPU_TURNS)
+    torch.backends.cudnn.allow_tf32 = False  # full precision is to be that
     return Place(device, torch.float16, batch or GPU_BATCH, _GPU_TURNS, _GPU_TILE_MULTIPLE)
 
 

@@ -64,6 +64,7 @@ class Detector:
     """The loaded detector; `sha256` names its checkpoint."""
 
     batcher: Batcher[Boxes]
+    exact: Batcher[Boxes]  # in full precision
     place: Place
     sha256: str
 
@@ -87,8 +88,14 @@ class Detector:
         return PageDetections(detections, scale)
 
     def scale_of(self, grey: npt.NDArray[np.uint8], look: Look | None = None) -> float:
-        """Return what a page, uint8 (H, W), is multiplied by to be read; `look` is as for `detect`."""
-        return settle_scale(grey, look or look_at(grey), lambda ink: self.boxes(ink, _SURE_BAR))
+        """Return what a page, uint8 (H, W), is multiplied by to be read; `look` is as for `detect`.
+
+        In full precision everywhere: on a page read a hundredth larger, one digit in ten is another.
+        """
+        return settle_scale(grey, look or look_at(grey), self._sure)
+
+    def _sure(self, ink: npt.NDArray[np.uint8]) -> Boxes:
+        return detect_boxes(ink, lambda tiles: self.exact(tiles, about=_SURE_BAR))
 
     def boxes(self, ink: npt.NDArray[np.uint8], threshold: float) -> Boxes:
         """Return the boxes of digits on an ink map, uint8 (h, w), as `detect_boxes` does.
@@ -164,16 +171,27 @@ def load_detector(file: Path, device: str = "auto", batch: int = 0) -> Detector:
 
     `batch` is how many crops at a time suit the device, and tiles in proportion; 0: as many as suits most.
     """
-    network, _, place = _loaded(
-        "digit-detector", lambda config: DigitDetector(DetectorConfig(**config)), file, device, batch
-    )
 
-    def find(images: Images, threshold: float) -> list[Boxes]:
-        with torch.inference_mode():
-            every = network(tensor(images[0], place))
-            return [decode_maps(maps, threshold).cpu().numpy() for maps in every]
+    def batcher(*, exactly: bool) -> tuple[Batcher[Boxes], Place]:
+        network, _, place = _loaded(
+            "digit-detector",
+            lambda config: DigitDetector(DetectorConfig(**config)),
+            file,
+            device,
+            batch,
+            exactly=exactly,
+        )
 
-    return Detector(Batcher(find, place, place.n_tiles), place, file_sha256(file))
+        def find(images: Images, threshold: float) -> list[Boxes]:
+            with torch.inference_mode():
+                every = network(tensor(images[0], place))
+                return [decode_maps(maps, threshold).cpu().numpy() for maps in every]
+
+        return Batcher(find, place, place.n_tiles), place
+
+    fast, place = batcher(exactly=False)
+    exact = fast if place.dtype == torch.float32 else batcher(exactly=True)[0]
+    return Detector(fast, exact, place, file_sha256(file))
 
 
 def load_orienter(file: Path, device: str = "auto", batch: int = 0) -> Orienter:

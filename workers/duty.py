@@ -11,21 +11,22 @@ from sqlalchemy import Engine as Database
 
 from pipeline import ledger, roster
 from pipeline.database import refuse_other_tables
-from pipeline.errors import ArchiveError, StorageError
+from pipeline.errors import ArchiveError, BusyError, StorageError
 from pipeline.leadership import Leadership
+from pipeline.owner import refuse_owned
 from pipeline.roster import Worker
 from pipeline.settings import Settings
 from workers.agreed import LEFT_ANEW, n_threads
 from workers.app import EMBEDDED, QUEUES
 from workers.broker import Broker
-from workers.deaths import BEAT_EVERY_S, Deaths
+from workers.deaths import BEAT_EVERY_S
 from workers.feeder import Feeder
+from workers.feeding import queue_feeder
 from workers.stages import Bench, sweep
 
 log = logging.getLogger(__name__)
 
 COMMAND_PATIENCE_S = 15.0  # how long a command waits for storage that is away
-QUEUE_LEASE_S = 600.0  # of a message on a broker of many machines
 STUCK_S = 60.0  # nothing was taken for so long though messages wait: Celery lost its connection for good
 SWEEP_EVERY_S = 3600.0
 
@@ -127,35 +128,26 @@ class Share:
         self._before, self._cause = before, cause
         self._leadership = Leadership(settings.database_url) if feeds else None
         self._fatal: tuple[int, str] | None = None
-        self._n_alive = 1
 
     def feeder(self, db: Database, broker: Broker) -> Feeder:
         """Return a feeder that keeps no more messages in the broker than the settings allow."""
-        deaths = Deaths(db, self._settings.max_deaths)
-
-        def bury() -> int:
-            n = deaths.look()
-            self._n_alive = max(1, deaths.n_alive)
-            return n
-
-        return Feeder(
-            db,
-            broker.publish,
-            limit=self._settings.max_in_flight,
-            queue_lease_s=QUEUE_LEASE_S,
-            max_deaths=self._settings.max_deaths,
-            bury=bury,
-            n_waiting=broker.n_waiting,
-            n_processes=lambda: self._n_alive,
-        )
+        return queue_feeder(self._settings, db, broker)
 
     def leads(self) -> bool:
         """Ask the database whether this is the one."""
         return self._leadership is not None and self._leadership.leads()
 
     def begin(self, bench: Bench) -> None:
-        """Get on the roster, and take back what the process before had in hand."""
+        """Get on the roster, and take back what the process before had in hand.
+
+        Raises BusyError while a command reads pages by itself: it takes back whatever others have in hand.
+        """
         roster.enrol(bench.db, self._worker, now=time.time())
+        try:
+            refuse_owned(self._settings.database_url)
+        except BusyError:
+            roster.strike(bench.db, self._worker.id)
+            raise
         n = 0
         if self._before is not None:
             n = ledger.bury(

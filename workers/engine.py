@@ -22,7 +22,7 @@ from functools import partial
 from pathlib import Path
 
 from pipeline.database import open_database
-from pipeline.errors import ArchiveError, DeviceError
+from pipeline.errors import ArchiveError, MissingError
 from pipeline.ledger import Claim
 from pipeline.settings import Settings
 from pipeline.sharing import SCANS, WEIGHTS, Cache
@@ -145,8 +145,8 @@ def make_engine(order: Order) -> Engine:
 
 
 def _exit_code(error: ArchiveError) -> int:
-    """Return how to leave for an error; a device that failed may serve another process."""
-    return LEFT_ANEW if isinstance(error, DeviceError) else error.exit_code
+    """Return how to leave for an error: what is missing may be there for the next process, or never."""
+    return LEFT_ANEW if isinstance(error, MissingError) and error.retryable else error.exit_code
 
 
 def _fetch(cache: Cache, files: Files, place: str, sha256: str) -> Path:
@@ -202,7 +202,7 @@ def main() -> None:
             engine.start()
             code, why = look_after(engine, 0)
     except ArchiveError as error:
-        code, why = error.exit_code, str(error)
+        code, why = _exit_code(error), str(error)
     except Exception as error:
         log.exception("the engine met a bug")
         code, why = LEFT_BUG, f"{type(error).__name__}: {error}"
