@@ -26,12 +26,22 @@ _FAILURES = ("cuda error", "cublas", "cudnn", "cusolver", "nvml", "device-side a
 
 @dataclass(slots=True)
 class Use:
-    """For how long a device was kept at work, in seconds, since the first batch."""
+    """For how long a device was kept at work."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     n_now: int = 0
     since: float = 0.0
     busy_s: float = 0.0
+
+    def take(self) -> float:
+        """Return the seconds that it was at work; begin anew."""
+        with self.lock:
+            now = time.perf_counter()
+            if self.n_now:
+                self.busy_s += now - self.since
+                self.since = now
+            taken, self.busy_s = self.busy_s, 0.0
+        return taken
 
 
 @dataclass(frozen=True, slots=True)

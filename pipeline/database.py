@@ -35,6 +35,7 @@ SCRIPTS = Path(__file__).with_name("migrations")
 HEAD = "0002"
 # A name of our own, for a PostgreSQL database may be shared with another program that uses Alembic.
 VERSION_TABLE = "archive_version"
+_NOT_DURABLE = text("SET LOCAL synchronous_commit = off")
 _UPGRADE_KEY = int.from_bytes(b"upgrade", "big")  # of PostgreSQL's advisory lock
 
 _write_locks: WeakKeyDictionary[Engine, threading.Lock] = WeakKeyDictionary()
@@ -93,13 +94,16 @@ def _refuse_others(url: URL, found: str) -> None:
 
 
 @contextmanager
-def writing(db: Engine) -> Iterator[Connection]:
+def writing(db: Engine, *, durable: bool = True) -> Iterator[Connection]:
     """One transaction that may write: commits at the end, rolls back on any exception.
 
-    Not to be nested: on SQLite a process writes one transaction at a time.  Raises StorageError where the
-    driver reports trouble (full, locked, lost, read-only, damaged).
+    Not to be nested: on SQLite a process writes one transaction at a time.  One that is not `durable` does
+    not wait for PostgreSQL's disk: its last second may be forgotten after a power cut.  Raises StorageError
+    where the driver reports trouble (full, locked, lost, read-only, damaged).
     """
     with _write_locks.get(db, nullcontext()), storage_trouble(db.url), db.connect() as conn, conn.begin():
+        if not durable and db.dialect.name == "postgresql":
+            conn.execute(_NOT_DURABLE)
         yield conn
 
 

@@ -15,10 +15,11 @@ import psutil
 import psycopg
 import pytest
 from mischief import drawn_scans, install, page, slow_jpeg
-from servers import Server
+from servers import Postgres, Server
 from small_networks import save_small_networks
 
 from pipeline.ledger import Due
+from pipeline.owner import OwnerLock
 from workers.app import create_app
 from workers.broker import Broker
 
@@ -63,10 +64,14 @@ class Rack:
         return done
 
     def worker(self, *words: str, **other: str) -> subprocess.Popen[str]:
+        return self.start("worker", *words, **other)
+
+    def start(self, *words: str, **other: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [ARCHIVE, "worker", *words],
+            [ARCHIVE, *words],
             env=self.environment(**other),
             cwd=self.folder,
+            stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -214,7 +219,8 @@ def test_a_worker_that_is_stopped_hands_back_what_it_had(rack: Rack) -> None:
 @pytest.mark.parametrize(
     ("words", "other", "code", "said"),
     [
-        (["worker"], {"ARCHIVE_BROKER_URL": ""}, 9, "a worker needs the broker"),
+        (["worker"], {"ARCHIVE_BROKER_URL": ""}, 9, "the broker that pages are queued on is not named"),
+        (["feeder"], {"ARCHIVE_BROKER_URL": ""}, 9, "the broker that pages are queued on is not named"),
         (["worker"], {"ARCHIVE_FILES_URL": ""}, 9, "files must be where every worker reaches them"),
         (["worker"], {"ARCHIVE_DATABASE_URL": "here.db"}, 9, "with a broker the database is PostgreSQL"),
         (["ingest", "."], {"ARCHIVE_DATABASE_URL": "here.db"}, 9, "with a broker the database is PostgreSQL"),
@@ -235,3 +241,135 @@ def test_a_worker_of_another_version_is_refused(rack: Rack) -> None:
     _, said = worker.communicate(timeout=60)
     assert worker.returncode == 3
     assert "tables of version 0001" in said and "all machines need one version" in said
+
+
+def test_a_feeder_alone_feeds_workers_that_do_not(rack: Rack) -> None:
+    rack.archive("ingest", drawn_scans(rack.folder, 4))
+    worker = rack.worker("--no-feeder")
+    wait_for(lambda: rack.rows("SELECT 1 FROM workers"))
+    time.sleep(2)
+    assert rack.states() == {"waiting": 4}
+    feeder = rack.start("feeder")
+    wait_for(lambda: rack.states() == {"done": 4})
+    for process in (feeder, worker):
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+
+
+def test_of_two_feeders_the_other_goes_on_when_one_is_killed(rack: Rack) -> None:
+    scans = drawn_scans(rack.folder, 12)
+    feeders = [rack.start("feeder", "--max-in-flight", "2") for _ in range(2)]
+    rack.worker("--no-feeder")
+    rack.archive("ingest", scans)
+    wait_for(lambda: rack.states().get("done", 0) >= 2)
+    feeders[0].kill()
+    wait_for(lambda: rack.states() == {"done": 12})
+
+
+def test_a_worker_says_whether_it_is_alive(rack: Rack) -> None:
+    rack.archive("ingest", drawn_scans(rack.folder, 1))
+    assert "no worker of this machine" in rack.archive("worker", "--healthy", code=3).stderr
+    worker = rack.worker()
+    wait_for(lambda: rack.rows("SELECT 1 FROM workers"))
+    assert f"process {worker.pid}, " in rack.archive("worker", "--healthy").stdout
+    worker.send_signal(signal.SIGTERM)
+    worker.wait(30)
+    rack.archive("worker", "--healthy", code=3)
+
+
+def test_a_command_without_broker_and_workers_keep_out_of_each_others_way(rack: Rack) -> None:
+    scans = drawn_scans(rack.folder, 1)
+    with OwnerLock(rack.database_url):
+        worker = rack.worker()
+        assert worker.stderr is not None
+        said = next(line for line in worker.stderr if "without a broker" in line)
+        assert "workers wait until it is over" in said
+    wait_for(lambda: rack.rows("SELECT 1 FROM workers"))
+    refused = rack.archive("ingest", scans, code=3, ARCHIVE_BROKER_URL="")
+    assert "1 worker of other commands read pages of this database" in refused.stderr
+    assert rack.states() == {}
+
+
+def test_failed_pages_are_tried_again_by_workers(rack: Rack) -> None:
+    scans = drawn_scans(rack.folder, 2)
+    rack.archive("ingest", scans)
+    worker = rack.worker("--max-pixels", "1000")
+    wait_for(lambda: rack.states() == {"failed": 2})
+    worker.send_signal(signal.SIGTERM)
+    worker.wait(30)
+    assert "2 pages wait for workers" in rack.archive("failed", "retry", "--all").stderr
+    rack.worker()
+    wait_for(lambda: rack.states() == {"done": 2})
+
+
+def test_ingest_waits_for_workers_where_it_is_asked_to(rack: Rack) -> None:
+    scans = drawn_scans(rack.folder, 3)
+    page(scans / "torn.png", 9)
+    torn = (scans / "torn.png").read_bytes()
+    (scans / "torn.png").write_bytes(torn[: len(torn) // 2])
+    rack.worker()
+    done = rack.archive("ingest", scans, "--wait", code=4)
+    assert "3 pages read" in done.stderr and "torn.png, page 1: is cut short" in done.stderr
+
+
+def test_status_shows_workers_and_queues_while_it_watches(rack: Rack) -> None:
+    rack.archive("ingest", drawn_scans(rack.folder, 5))
+    assert "`archive worker` reads on" in rack.archive("status").stdout
+    worker = rack.worker()
+    wait_for(lambda: rack.states() == {"done": 5})
+    watch = rack.start("status", "--watch")
+    time.sleep(4)
+    watch.send_signal(signal.SIGINT)
+    out, _ = watch.communicate(timeout=30)
+    assert "pages     5: 0 waiting, 0 found, 5 done, 0 failed" in out
+    assert "queues    detect 0, classify 0" in out
+    assert re.search(rf"^  \S+  process {worker.pid}, cpu, 2 pages at a time, since ", out, re.M)
+
+
+def test_doctor_looks_at_broker_and_workers(rack: Rack) -> None:
+    rack.archive("ingest", drawn_scans(rack.folder, 1))
+    found = rack.archive("doctor").stdout
+    assert re.search(r"^ok +queue +\S+: answers, 0 messages waiting$", found, re.M)
+    assert re.search(r"^warn +workers +none is alive", found, re.M)
+
+
+def test_a_worker_waits_for_a_database_that_is_not_there_yet(rack: Rack, tmp_path: Path) -> None:
+    server = Postgres(tmp_path)
+    worker = rack.worker(ARCHIVE_DATABASE_URL=server.url)
+    assert worker.stderr is not None
+    said = next(line for line in worker.stderr if "WARNING" in line)
+    assert "can't be reached" in said and "started again" in said
+    server.start()
+    try:
+        rack.database_url = server.url
+        rack.archive("ingest", drawn_scans(rack.folder, 2))
+        wait_for(lambda: rack.states() == {"done": 2})
+    finally:
+        worker.send_signal(signal.SIGTERM)
+        worker.wait(30)
+        server.stop()
+
+
+def test_storage_that_is_away_costs_no_page(rack: Rack) -> None:
+    rack.archive("ingest", drawn_scans(rack.folder, 6))
+    files, away = rack.folder / "files", rack.folder / "away"
+    files.rename(away)  # a share that is not mounted
+    files.touch()
+    rack.worker()
+    wait_for(lambda: rack.rows("SELECT 1 FROM workers"))
+    time.sleep(5)
+    assert set(rack.states()) == {"waiting"}
+    files.unlink()
+    away.rename(files)
+    wait_for(lambda: rack.states() == {"done": 6})
+    assert rack.rows("SELECT sum(attempts), bool_or(suspect) FROM ledger") == [(0, False)]
+
+
+def test_chaos_in_small_ends_with_every_page_done_once(broker: Server) -> None:
+    name = "redis" if broker.url.startswith("redis") else "rabbitmq"
+    asked = ["--broker", name, "--pages", "60", "--kills", "3", "--broker-kills", "1", "--duplicates", "60"]
+    asked += ["--crash", "1", "--hang", "1", "--workers", "2", "--limit-s", "500"]
+    script = Path(__file__).parent.parent / "benchmarks" / "chaos.py"
+    done = subprocess.run([sys.executable, script, *asked], capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.rstrip().endswith("as it must be")

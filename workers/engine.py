@@ -35,12 +35,14 @@ from workers.in_hand import InHand
 from workers.networks import Networks
 from workers.stages import Bench
 from workers.tasks import add_tasks
+from workers.times import told
 from workers.trouble import Trouble
 
 log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 0.1
 GRACE_S = 10.0
+TELL_EVERY_S = 60.0
 # a decoder that hangs while it holds Python's lock stops even the main thread: then C code ends the process
 LAST_RESORT_S = 10.0
 
@@ -73,6 +75,7 @@ class Engine:
             "feeder": lambda: self._feeder.run(
                 self._stop, self.bench.in_hand, self.trouble, self._duty.leads
             ),
+            "times": self._tell_times,
         } | self._duty.jobs(self.bench, self._broker, self._stop)
         self._threads = [threading.Thread(target=job, name=name, daemon=True) for name, job in jobs.items()]
         for thread in self._threads:
@@ -101,6 +104,20 @@ class Engine:
         elif not all(thread.is_alive() for thread in self._threads):
             return self._leave(LEFT_BUG, "a thread of the engine ended; its log says why")
         return None
+
+    def _tell_times(self) -> None:
+        """Log now and then what the time goes to."""
+        from models.device import pick_place  # torch takes seconds to import
+
+        use = pick_place(self._settings.device, self._settings.batch).use
+        began = time.monotonic()
+        while not self._stop.wait(TELL_EVERY_S):
+            now = time.monotonic()
+            n_pages, spent = self.bench.times.take()
+            busy_s = use.take()
+            if n_pages:
+                log.info(told(n_pages, spent, n_threads(self._settings), now - began, busy_s))
+            began = now
 
     def orphaned(self) -> tuple[int, str]:
         """Return how to leave when the command is gone."""

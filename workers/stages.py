@@ -28,6 +28,7 @@ from pipeline.sources import read_page
 from pipeline.storage import Files
 from workers.in_hand import InHand
 from workers.networks import Networks
+from workers.times import BLOBS, LEDGER, NETWORKS, SCANS, Times
 from workers.whereabouts import folder_away, where_is
 
 log = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ class Bench:
     large: threading.Lock = field(default_factory=threading.Lock)
     # PDFium serves one page at a time: its pages wait here, where no clock runs, not at its own lock
     pdf_turn: threading.Lock = field(default_factory=threading.Lock)
+    times: Times = field(default_factory=Times)
 
 
 def detect(bench: Bench, claim: Claim) -> bool:
@@ -67,24 +69,28 @@ def detect(bench: Bench, claim: Claim) -> bool:
     detector = bench.networks.detector(claim.detector_sha256)
     with _page(bench, claim) as grey:
         height, width = grey.shape
-        found = find_digits(grey, orienter, detector)
-        crops = pack_crops(cut_crops(grey, found)) if found.detections else None
+        with bench.times.spent(NETWORKS):
+            found = find_digits(grey, orienter, detector)
+        with bench.times.spent(BLOBS):
+            crops = pack_crops(cut_crops(grey, found)) if found.detections else None
     # the token in its name: a late worker's blob can never take the place of the one that counts
     blob = _blob(claim.ledger_id, claim.token) if crops is not None else None
     if crops is not None and blob is not None:
-        bench.files.put(blob, crops)
+        with bench.times.spent(BLOBS):
+            bench.files.put(blob, crops)
     ours = False
     try:
-        ours = ledger.finish_detect(
-            bench.db,
-            claim,
-            found,
-            width=width,
-            height=height,
-            blob=blob,
-            now=time.time(),
-            lease_s=bench.lease_s,
-        )
+        with bench.times.spent(LEDGER):
+            ours = ledger.finish_detect(
+                bench.db,
+                claim,
+                found,
+                width=width,
+                height=height,
+                blob=blob,
+                now=time.time(),
+                lease_s=bench.lease_s,
+            )
     finally:
         if not ours:
             _delete(bench, blob)
@@ -107,9 +113,10 @@ def classify(bench: Bench, claim: Claim) -> bool:
         bench.networks.judge(of_run.get("judge")),
     )
     crops = _crops(bench, claim, found)
-    with bench.in_hand.clock(claim):
+    with bench.in_hand.clock(claim), bench.times.spent(NETWORKS):
         read = read_crops(found, crops, readers)
-    ours = ledger.finish_classify(bench.db, claim, read.readings, read.numbers, now=time.time())
+    with bench.times.spent(LEDGER):
+        ours = ledger.finish_classify(bench.db, claim, read.readings, read.numbers, now=time.time())
     if ours:
         _delete(bench, claim.blob)
     return ours
@@ -119,7 +126,8 @@ def _crops(bench: Bench, claim: Claim, found: PageDetections) -> Grey:
     """Return the page's crops: of its blob, or cut again where that is gone or damaged."""
     if claim.blob is not None:
         try:
-            crops = unpack_crops(bench.files.get(claim.blob))
+            with bench.times.spent(BLOBS):
+                crops = unpack_crops(bench.files.get(claim.blob))
             if len(crops) == len(found.detections):
                 return crops
             log.warning("page %d: its blob has %d crops, cut again", claim.ledger_id, len(crops))
@@ -160,7 +168,7 @@ def _read(bench: Bench, claim: Claim, max_pixels: int) -> Grey:
     """Look for the page's file and read it, under the page's clock: a share that hangs is met here too."""
     source = claim.source
     render_dpi = int(json.loads(claim.settings).get("render_dpi", bench.settings.render_dpi))
-    with _turn(bench, source), bench.in_hand.clock(claim):
+    with _turn(bench, source), bench.in_hand.clock(claim), bench.times.spent(SCANS):
         path = where_is(source, bench.shared_scan)
         try:
             return read_page(
@@ -201,6 +209,7 @@ def _delete(bench: Bench, blob: str | None) -> None:
     if blob is None:
         return
     try:
-        bench.files.delete(blob)
+        with bench.times.spent(BLOBS):
+            bench.files.delete(blob)
     except StorageError as error:  # a blob too many harms nobody, and the engine sweeps when it starts
         log.warning("%s stays: %s", blob, error)

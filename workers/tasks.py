@@ -14,6 +14,7 @@ from workers import stages
 from workers.app import CLASSIFY, DETECT
 from workers.broker import Broker
 from workers.stages import Bench
+from workers.times import LEDGER, QUEUE
 from workers.trouble import Trouble
 
 log = logging.getLogger(__name__)
@@ -37,7 +38,8 @@ def add_tasks(app: Celery, bench: Bench, trouble: Trouble, broker: Broker) -> No
 def _go_on(bench: Bench, broker: Broker, ledger_id: int) -> None:
     """Send a detected page on; where the broker is away the feeder will, once it is back."""
     try:
-        broker.publish(Due(ledger_id, ledger.DETECTED))
+        with bench.times.spent(QUEUE):
+            broker.publish(Due(ledger_id, ledger.DETECTED))
     except BrokerError as error:
         log.warning("page %d waits: %s", ledger_id, error)
         _hand_back(bench, ledger_id)
@@ -62,6 +64,7 @@ def _work_on(bench: Bench, trouble: Trouble, due: Due, stage: Stage) -> bool:
         return False
     try:
         ours = stage(bench, claim)
+        bench.times.page()
         trouble.over()
         return ours
     except (StorageError, MissingError) as error:
@@ -78,17 +81,18 @@ def _take(bench: Bench, trouble: Trouble, due: Due) -> Claim | None:
     """Claim the page; while storage is away the message waits here, for else it would be lost."""
     while True:
         try:
-            return bench.in_hand.take(
-                lambda: ledger.claim(
-                    bench.db,
-                    due.ledger_id,
-                    state=due.state,
-                    alone=due.alone,
-                    now=time.time(),
-                    lease_s=bench.lease_s,
-                    worker_id=bench.worker_id,
+            with bench.times.spent(LEDGER):
+                return bench.in_hand.take(
+                    lambda: ledger.claim(
+                        bench.db,
+                        due.ledger_id,
+                        state=due.state,
+                        alone=due.alone,
+                        now=time.time(),
+                        lease_s=bench.lease_s,
+                        worker_id=bench.worker_id,
+                    )
                 )
-            )
         except StorageError as error:
             trouble.note(error)
             if trouble.fatal():
