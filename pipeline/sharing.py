@@ -60,6 +60,16 @@ def share_weights(files: Files, networks: Mapping[str, Path]) -> None:
             files.put_file(WEIGHTS + sha256, path)
 
 
+def _look(file: Path) -> None:
+    """Raise FileNotFoundError where a file is not in its folder, StorageError where that is away."""
+    try:
+        file.stat()
+    except OSError as error:
+        if isinstance(error, FileNotFoundError) and file.parent.is_dir():
+            raise
+        raise StorageError(f"files: {file.parent} is away ({error.strerror or error})") from error
+
+
 class Cache:
     """A folder of this machine that keeps what was fetched, by hash; the oldest go when it is too large."""
 
@@ -74,7 +84,7 @@ class Cache:
         """
         here = files.local_path(name)
         if here is not None:
-            here.stat()
+            _look(here)
             return here
         kept = self._folder / name
         with suppress(FileNotFoundError):

@@ -3,9 +3,11 @@
 import contextlib
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -333,8 +335,10 @@ def test_doctor_looks_at_broker_and_workers(rack: Rack) -> None:
     assert re.search(r"^warn +workers +none is alive", found, re.M)
 
 
-def test_a_worker_waits_for_a_database_that_is_not_there_yet(rack: Rack, tmp_path: Path) -> None:
-    server = Postgres(tmp_path)
+def test_a_worker_waits_for_a_database_that_is_not_there_yet(rack: Rack) -> None:
+    place = Path(tempfile.mkdtemp(prefix="archive-server-"))  # where PostgreSQL's user may enter
+    place.chmod(0o755)
+    server = Postgres(place)
     worker = rack.worker(ARCHIVE_DATABASE_URL=server.url)
     assert worker.stderr is not None
     said = next(line for line in worker.stderr if "WARNING" in line)
@@ -348,18 +352,22 @@ def test_a_worker_waits_for_a_database_that_is_not_there_yet(rack: Rack, tmp_pat
         worker.send_signal(signal.SIGTERM)
         worker.wait(30)
         server.stop()
+        shutil.rmtree(place)
 
 
 def test_storage_that_is_away_costs_no_page(rack: Rack) -> None:
-    rack.archive("ingest", drawn_scans(rack.folder, 6))
+    scans = drawn_scans(rack.folder, 6)
+    rack.archive("ingest", scans)
+    for scan in scans.iterdir():
+        scan.unlink()  # from now on they are in the shared files alone
     files, away = rack.folder / "files", rack.folder / "away"
     files.rename(away)  # a share that is not mounted
-    files.touch()
-    rack.worker()
-    wait_for(lambda: rack.rows("SELECT 1 FROM workers"))
-    time.sleep(5)
-    assert set(rack.states()) == {"waiting"}
-    files.unlink()
+    worker = rack.worker()
+    assert worker.stderr is not None
+    said = next(line for line in worker.stderr if "waiting" in line)
+    assert "scans is away (No such file or directory)" in said
+    time.sleep(3)
+    assert rack.states() == {"waiting": 6}
     away.rename(files)
     wait_for(lambda: rack.states() == {"done": 6})
     assert rack.rows("SELECT sum(attempts), bool_or(suspect) FROM ledger") == [(0, False)]
