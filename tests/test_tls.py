@@ -111,6 +111,7 @@ def test_the_url_goes_on_without_its_words_of_tls(scheme: str) -> None:
         ("rediss://host/0?ssl_ca_cert=/etc/ca.pem", "unknown ssl_ca_cert .* ssl_ca_certs"),
         ("amqps://host//?ssl_ca_certs=/nowhere/ca.pem", "no file /nowhere/ca.pem"),
         ("amqps://host//?ssl_cert_reqs=yes", "ssl_cert_reqs=yes .* required or none"),
+        ("https://host/0", "https:// is not supported"),
         ("redis://host/0?ssl_cert_reqs=required", "not for redis://"),
     ],
 )

@@ -14,6 +14,7 @@ from pipeline.errors import SettingsError
 FILES = {"ssl_ca_certs": "ca_certs", "ssl_certfile": "certfile", "ssl_keyfile": "keyfile"}
 CHECKS = {"required": ssl.CERT_REQUIRED, "none": ssl.CERT_NONE}
 NAMES = {"true": True, "false": False}
+SCHEMES = ("redis", "rediss", "amqp", "amqps", "memory")
 WORDS = (*FILES, "ssl_cert_reqs", "ssl_check_hostname")
 
 
@@ -21,12 +22,17 @@ def split_tls(broker_url: str) -> tuple[str, dict[str, Any] | None]:
     """Return the URL without what it says of TLS, and that as Celery's `broker_use_ssl`: None without TLS.
 
     Certificate and name are checked where it does not say otherwise, by the system's authorities where it
-    names none.  Raises SettingsError for a word we do not know, a wrong value, and a file that is not there.
+    names none.  Raises SettingsError for a kind of broker or a word that we do not know, a wrong value, and
+    a file that is not there.
     """
     scheme, _, rest = broker_url.partition("://")
     place, _, query = rest.partition("?")
     words = dict(parse_qsl(query, keep_blank_values=True))
     said = {name: words.pop(name) for name in list(words) if name.startswith("ssl_")}
+    if scheme not in SCHEMES:
+        raise SettingsError(
+            f"broker: {scheme}:// is not supported; give redis://, rediss://, amqp:// or amqps://"
+        )
     if scheme not in ("rediss", "amqps"):
         if said:
             raise SettingsError(f"broker: {min(said)} is for rediss:// and amqps://, not for {scheme}://")
