@@ -7,6 +7,8 @@ from typing import Any
 from celery import Celery  # type: ignore[import-untyped]
 from kombu.entity import Queue
 
+from workers.tls import split_tls
+
 DETECT = "detect"
 CLASSIFY = "classify"
 QUEUES = (DETECT, CLASSIFY)
@@ -19,8 +21,9 @@ def create_app(broker_url: str = EMBEDDED) -> Celery:
     """Return an application on this broker; `workers.tasks.add_tasks` gives it its tasks.
 
     Each task has the queue of its own name.  Nothing is kept of a task's result: what it did is in
-    the ledger, and a message that is lost or comes twice changes nothing there.
+    the ledger, and a message that is lost or comes twice changes nothing there.  Raises as `split_tls` does.
     """
+    broker_url, tls = split_tls(broker_url)
     embedded = broker_url.startswith("memory:")
     app = Celery("archive", broker=broker_url, set_as_current=False)
     app.conf.update(
@@ -40,6 +43,7 @@ def create_app(broker_url: str = EMBEDDED) -> Celery:
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_transport_options=_transport_options(broker_url),
+        broker_use_ssl=tls or False,
     )
     return app
 
