@@ -22,13 +22,13 @@ from sqlalchemy import Engine, text
 from pipeline import catalogue, ledger
 from pipeline.bulk import add_documents
 from pipeline.database import open_database, reading, writing
-from pipeline.ledger import Claim, Due
+from pipeline.ledger import Claim
 from pipeline.page import Box, Detection, Number, PageDetections, Reading
 from pipeline.settings import Settings
 from pipeline.sources import Document, PageRef
 from pipeline.storage import Files
-from workers import tasks
-from workers.app import CLASSIFY, DETECT, QUEUES, consumer, create_app
+from workers import stages, tasks
+from workers.app import QUEUES, consumer, create_app
 from workers.broker import Broker
 from workers.feeding import queue_feeder
 from workers.in_hand import InHand
@@ -57,65 +57,57 @@ def main() -> None:
             stack.callback(server.stop)
             server.start()
         settings = Settings(database_url=postgres.url, broker_url=broker.url, files_url=str(folder / "files"))
-        db = open_database(settings.database_url)
+        chain = Chain(settings, options.threads)
         for n_digits in (0, 150):
-            ms = cost_ms(settings, db, options.pages, n_digits, options.threads)
+            ms = chain.cost_ms(options.pages, n_digits)
             print(f"{options.broker}, {options.pages:,} pages of {n_digits} digits: {ms:.2f} ms a page")
 
 
-def cost_ms(settings: Settings, db: Engine, n_pages: int, n_digits: int, n_threads: int) -> float:
-    """Return the milliseconds that a page takes from its row to its end."""
-    register(db, n_pages, f"{n_digits} digits")
-    found, read, numbers = made_up(n_digits)
+class Chain:
+    """The feeder, the broker and a consumer, with stages that only end."""
 
-    def detect(bench: Bench, claim: Claim) -> bool:
+    def __init__(self, settings: Settings, n_threads: int) -> None:
+        self.db = open_database(settings.database_url)
+        app = create_app(settings.broker_url)
+        broker, trouble, in_hand = Broker(app), Trouble(10.0), InHand(settings.page_deadline_s)
+        files, networks = Files(settings.files), Networks(settings)
+        bench = Bench(self.db, files, networks, settings, in_hand, LEASE_S)
+        self.what = made_up(0)
+        stages.detect, stages.classify = self.detect, self.classify
+        tasks.add_tasks(app, bench, trouble, broker)
+        feeder = queue_feeder(settings, self.db, broker)
+        worker = consumer(app, QUEUES, n_threads, "bench")
+        threading.Thread(target=worker.start, daemon=True).start()
+        threading.Thread(target=feeder.run, args=(threading.Event(), in_hand, trouble), daemon=True).start()
+
+    def detect(self, bench: Bench, claim: Claim) -> bool:
+        found, _, _ = self.what
+        size = {"width": 2000, "height": 3000}
         return ledger.finish_detect(
-            db, claim, found, width=2000, height=3000, blob="crops/made-up", now=time.time(), lease_s=LEASE_S
+            self.db, claim, found, **size, blob="crops/made-up", now=time.time(), lease_s=LEASE_S
         )
 
-    def classify(bench: Bench, claim: Claim) -> bool:
-        return ledger.finish_classify(db, claim, read, numbers, now=time.time())
+    def classify(self, bench: Bench, claim: Claim) -> bool:
+        _, read, numbers = self.what
+        return ledger.finish_classify(self.db, claim, read, numbers, now=time.time())
 
-    app = create_app(settings.broker_url)
-    broker, trouble = Broker(app), Trouble(10.0)
-    bench = Bench(
-        db=db,
-        files=Files(settings.files),
-        networks=Networks(settings),
-        settings=settings,
-        in_hand=InHand(settings.page_deadline_s),
-        lease_s=LEASE_S,
-    )
+    def cost_ms(self, n_pages: int, n_digits: int) -> float:
+        """Return the milliseconds that a page takes from its row to its end."""
+        self.what = made_up(n_digits)
+        before = self.n_done()
+        register(self.db, n_pages, f"{n_digits} digits")
+        self.wait_for(before + n_pages // 10)  # until all is warm
+        began, first = time.perf_counter(), self.n_done()
+        self.wait_for(before + n_pages)
+        return 1000 * (time.perf_counter() - began) / (before + n_pages - first)
 
-    def on_detect(ledger_id: int, alone: bool = False) -> None:
-        if tasks.work_on(bench, trouble, Due(ledger_id, ledger.WAITING, alone), detect):
-            broker.publish(Due(ledger_id, ledger.DETECTED))
+    def wait_for(self, n: int) -> None:
+        while self.n_done() < n:
+            time.sleep(0.05)
 
-    def on_classify(ledger_id: int, alone: bool = False) -> None:
-        tasks.work_on(bench, trouble, Due(ledger_id, ledger.DETECTED, alone), classify)
-
-    app.task(name=DETECT, shared=False)(on_detect)
-    app.task(name=CLASSIFY, shared=False)(on_classify)
-    stop = threading.Event()
-    feeder = queue_feeder(settings, db, broker)
-    worker = consumer(app, QUEUES, n_threads, "bench")
-    threads = [
-        threading.Thread(target=worker.start, daemon=True),
-        threading.Thread(target=feeder.run, args=(stop, bench.in_hand, trouble), daemon=True),
-    ]
-    before = n_done(db)
-    for thread in threads:
-        thread.start()
-    while n_done(db) < before + n_pages // 10:  # until all is warm
-        time.sleep(0.02)
-    began, first = time.perf_counter(), n_done(db)
-    while n_done(db) < before + n_pages:
-        time.sleep(0.1)
-    took_s = time.perf_counter() - began
-    stop.set()
-    worker.stop()
-    threads[1].join()
-    return 1000 * took_s / (before + n_pages - first)
+    def n_done(self) -> int:
+        with reading(self.db) as conn:
+            return int(conn.scalar(text("SELECT count(*) FROM ledger WHERE state = 'done'")) or 0)
 
 
 def register(db: Engine, n_pages: int, name: str) -> None:
@@ -144,14 +136,8 @@ def made_up(n_digits: int) -> tuple[PageDetections, list[Reading], list[Number]]
     for start in range(0, n_digits, 4):
         members = tuple(range(start, min(start + 4, n_digits)))
         words = "".join(str(read[k].digit) for k in members)
-        numbers.append(Number(words, 0.95, members, boxes[start], start))
+        numbers.append(Number(words, 0.95, boxes[start], start, members))
     return PageDetections(tuple(Detection(box, 0.9) for box in boxes), 1.0), read, numbers
-
-
-def n_done(db: Engine) -> int:
-    """Return how many pages are done."""
-    with reading(db) as conn:
-        return int(conn.scalar(text("SELECT count(*) FROM ledger WHERE state = 'done'")) or 0)
 
 
 if __name__ == "__main__":
