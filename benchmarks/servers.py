@@ -178,10 +178,23 @@ class Postgres(Server):
             subprocess.run(initdb, check=True, capture_output=True, user=self.user, cwd=self.folder)
         super().start()
         if new:
-            import psycopg
+            self._make_database()
 
-            with psycopg.connect(self.url.replace("/archive", "/postgres"), autocommit=True) as connection:
-                connection.execute("CREATE DATABASE archive")
+    def _make_database(self) -> None:
+        import psycopg
+
+        end = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                with psycopg.connect(
+                    self.url.replace("/archive", "/postgres"), autocommit=True
+                ) as connection:
+                    connection.execute("CREATE DATABASE archive")
+                return
+            except psycopg.OperationalError:  # it listens before it is ready
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.1)
 
     @property
     def user(self) -> str | None:
