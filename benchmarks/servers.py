@@ -177,10 +177,10 @@ class Postgres(Server):
             ]
             subprocess.run(initdb, check=True, capture_output=True, user=self.user, cwd=self.folder)
         super().start()
-        if new:
-            self._make_database()
+        self._begin(new=new)
 
-    def _make_database(self) -> None:
+    def _begin(self, *, new: bool) -> None:
+        """Wait until it takes connections, for it listens before, and make a new one's database."""
         import psycopg
 
         end = time.monotonic() + PATIENCE_S
@@ -189,9 +189,10 @@ class Postgres(Server):
                 with psycopg.connect(
                     self.url.replace("/archive", "/postgres"), autocommit=True
                 ) as connection:
-                    connection.execute("CREATE DATABASE archive")
-                return
-            except psycopg.OperationalError:  # it listens before it is ready
+                    if new:
+                        connection.execute("CREATE DATABASE archive")
+                    return
+            except psycopg.OperationalError:
                 if time.monotonic() > end:
                     raise
                 time.sleep(0.1)

@@ -14,8 +14,8 @@ from pipeline.page import Box
 from pipeline.results import box_of, sort_key
 from pipeline.tables import ledger, numbers, pages
 
-# this many matching numbers are many
-MANY = 5_000
+# this many matching numbers are many; PostgreSQL sorts so many in a twentieth of a second
+MANY = {"sqlite": 5_000, "postgresql": 20_000}
 Columns = ReadOnlyColumnCollection[str, Any]
 Order = Literal["reading", "text", "number", "confidence"]
 
@@ -74,38 +74,47 @@ def find_numbers(conn: Connection, wanted: Filter) -> Generator[NumberRow, None,
 
 def _numbers_query(conn: Connection, wanted: Filter) -> Select[Any]:
     of_number = list(_number_conditions(conn, wanted))
-    ledger_id, page_id = _columns_to_join(conn, wanted, of_number)
+    ledger_id, page_id, document_id = _columns_to_use(conn, wanted, of_number)
     found = (
         select(numbers, pages.c.document_id, pages.c.page_index, ledger.c.run_id)
         .join(ledger, ledger_id == numbers.c.ledger_id)
         .join(pages, page_id == ledger.c.page_id)
         .where(is_shown(), *of_number, *_page_conditions(conn, wanted))
-        .order_by(*_order(wanted.order, numbers.c, pages.c))
+        .order_by(*_order(wanted.order, numbers.c, document_id, pages.c.page_index))
         .limit(wanted.limit)
         .subquery()
     )
     # a path is looked up for the rows that are left, not for all that are sorted
-    return select(found, newest_path(found.c.document_id)).order_by(*_order(wanted.order, found.c, found.c))
+    return select(found, newest_path(found.c.document_id)).order_by(
+        *_order(wanted.order, found.c, found.c.document_id, found.c.page_index)
+    )
 
 
-def _columns_to_join(
+def _columns_to_use(
     conn: Connection, wanted: Filter, of_number: Sequence[ColumnElement[bool]]
-) -> tuple[ColumnElement[int], ColumnElement[int]]:
-    """Return the ids of ledger and pages, as they are or so that SQLite goes page by page.
+) -> tuple[ColumnElement[int], ColumnElement[int], ColumnElement[int]]:
+    """Return the ids of ledger, page and document, as they are or so that no index is used on them.
 
-    SQLite has no statistics.  Where few numbers match it does well to find them by their index and sort them;
-    where many match, going page by page has the first of them at once.  With `+ 0` no index leads from a
-    number to its page, which leaves only that way.
+    Where few numbers match, it does well to find them by their index and sort them; where many match, going
+    page by page has the first of them at once.  SQLite has no statistics to choose by: with `+ 0` no index
+    leads from a number to its page.  PostgreSQL takes numbers that match for spread over all pages, but those
+    of a year lie together, perhaps on the last: with `+ 0` no index has the pages in order.
     """
-    if wanted.order == "reading" and conn.dialect.name == "sqlite":
-        matching = select(numbers.c.ledger_id).where(*of_number).limit(MANY).subquery()
-        if conn.scalar(select(func.count()).select_from(matching)) == MANY:
-            return ledger.c.id + 0, pages.c.id + 0
-    return ledger.c.id, pages.c.id
+    columns = ledger.c.id, pages.c.id, pages.c.document_id
+    if wanted.order != "reading":
+        return columns
+    many = MANY[conn.dialect.name]
+    matching = select(numbers.c.ledger_id).where(*of_number).limit(many).subquery()
+    are_many = conn.scalar(select(func.count()).select_from(matching)) == many
+    if conn.dialect.name == "sqlite":
+        return (columns[0] + 0, columns[1] + 0, columns[2]) if are_many else columns
+    return columns if are_many else (columns[0], columns[1], columns[2] + 0)
 
 
-def _order(order: Order, number: Columns, page: Columns) -> tuple[ColumnElement[Any], ...]:
-    where_it_stands = (page.document_id, page.page_index, number.position)
+def _order(
+    order: Order, number: Columns, document_id: ColumnElement[int], page_index: ColumnElement[int]
+) -> tuple[ColumnElement[Any], ...]:
+    where_it_stands = (document_id, page_index, number.position)
     if order == "text":
         return (number.text, *where_it_stands)
     if order == "number":
