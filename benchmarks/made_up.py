@@ -7,9 +7,9 @@ that the pages of a year lie side by side; all else is spread evenly.
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
+from measures import timed
 from sqlalchemy import Engine, text
 
 from pipeline.database import writing
@@ -94,15 +94,6 @@ FROM ({_DIGITS}) AS digits
 """
 
 STATEMENTS = (NUMBERS, DETECTIONS, READINGS, LEDGER)
-
-
-@contextmanager
-def timed(what: str, n: int = 0) -> Iterator[None]:
-    started = time.perf_counter()
-    yield
-    took_s = time.perf_counter() - started
-    rate = f", {n / took_s:,.0f} a second" if n else ""
-    print(f"  {what}: {took_s:.2f} s{rate}", flush=True)
 
 
 def fill(db: Engine, n_pages: int) -> None:

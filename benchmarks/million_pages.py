@@ -10,9 +10,6 @@ takes about 10 GB of disk for a million pages and leaves nothing behind.
 """
 
 import argparse
-import os
-import platform
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
@@ -22,17 +19,14 @@ from pathlib import Path
 import asking
 import made_up
 import through_broker
+from measures import SERVER, describe_machine, logged, print_sizes, server_of
 from servers import Postgres
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 
 from cli.registering import BATCH_FILES
 from pipeline.bulk import add_documents
 from pipeline.catalogue import current_run
-from pipeline.database import open_database, reading, writing
-
-TABLES = ("documents", "paths", "pages", "ledger", "detections", "readings", "numbers")
-# what PostgreSQL's documentation advises for a machine of this memory; the rest is as initdb leaves it
-SERVER = {"shared_buffers": "2GB", "max_wal_size": "8GB", "effective_cache_size": "8GB"}
+from pipeline.database import open_database, writing
 
 
 def main() -> None:
@@ -48,9 +42,13 @@ def main() -> None:
         db = open_database(url)
         print(f"{server_of(db)}, {options.pages:,} pages")
         if not options.filled:
-            register(db, options.pages)
+            with logged(db, options.pages):
+                register(db, options.pages)
             if db.dialect.name == "postgresql":
-                through_broker.feed(db, min(options.fed, options.pages))
+                n_fed = min(options.fed, options.pages)
+                with logged(db, n_fed):
+                    through_broker.feed(db, n_fed)
+                through_broker.forget(db)
             made_up.fill(db, options.pages)
             print_sizes(db, options.pages)
         asking.ask(db)
@@ -87,30 +85,6 @@ def set_up(server: Postgres) -> None:
     server.restart()
 
 
-def describe_machine() -> None:
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
-    ).stdout.strip()
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    model = models[0] if models else platform.machine()
-    memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    print(
-        f"{os.cpu_count()} cores of {model}, {memory_gb:.0f} GB, {platform.system()} {platform.release()},"
-        f" Python {platform.python_version()}, {commit}, {time.strftime('%Y-%m-%d')},"
-        f" load {os.getloadavg()[0]:.1f} before"
-    )
-
-
-def server_of(db: Engine) -> str:
-    if db.dialect.name == "sqlite":
-        return "SQLite"
-    with reading(db) as conn:
-        shown = [f"{name} {conn.scalar(text(f'SHOW {name}'))}" for name in ("server_version", *SERVER)]
-    return "PostgreSQL " + ", ".join(shown)
-
-
 def register(db: Engine, n_pages: int) -> None:
     """Time what ingest does with files whose hashes are known: one transaction a batch."""
     took_s, every_s = 0.0, []
@@ -129,30 +103,6 @@ def register(db: Engine, n_pages: int) -> None:
         f" {n_pages / took_s:,.0f} pages a second (first tenth {first:,.0f}, last tenth {last:,.0f})",
         flush=True,
     )
-
-
-def print_sizes(db: Engine, n_pages: int) -> None:
-    if db.dialect.name == "sqlite":
-        assert db.url.database is not None
-        print(f"  {Path(db.url.database).stat().st_size / n_pages:,.0f} bytes a page")
-        return
-    with reading(db) as conn:
-        print(f"  {'':34} {'MB':>9} {'bytes a page':>13} {'bytes a row':>12}")
-        for table in TABLES:
-            n = conn.scalar(text(f"SELECT count(*) FROM {table}")) or 1
-            sizes = conn.execute(
-                text(
-                    "SELECT relname, pg_relation_size(oid) FROM pg_class WHERE oid = CAST(:name AS regclass)"
-                    " UNION ALL SELECT relname, pg_relation_size(indexrelid) FROM pg_index"
-                    " JOIN pg_class ON pg_class.oid = indexrelid WHERE indrelid = CAST(:name AS regclass)"
-                ),
-                {"name": table},
-            )
-            print(f"  {table}, {n:,} rows")
-            for name, size in sizes:
-                print(f"    {name:32} {size / 1e6:9,.1f} {size / n_pages:13,.1f} {size / n:12,.1f}")
-        whole = conn.scalar(text("SELECT pg_database_size(current_database())")) or 0
-        print(f"  {'the database':34} {whole / 1e6:9,.1f} {whole / n_pages:13,.1f}", flush=True)
 
 
 if __name__ == "__main__":

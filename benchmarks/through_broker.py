@@ -11,11 +11,12 @@ from typing import Any
 import redis
 from celery import Celery  # type: ignore[import-untyped]
 from servers import Redis
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from pipeline import ledger
+from pipeline.database import writing
 from pipeline.ledger import Due
-from pipeline.page import PageDetections
+from pipeline.page import Box, Detection, Number, PageDetections, Reading
 from pipeline.settings import Settings
 from workers.app import CLASSIFY, DETECT, QUEUES, create_app
 from workers.broker import Broker
@@ -23,6 +24,26 @@ from workers.feeder import BUSY_S, Feeder
 
 N_WORKERS = 4
 LEASE_S = 600.0
+# what is found on every page: six numbers, 20 digits
+NUMBERS = tuple(
+    Number(text, 0.9876543210123456, Box(0.5, 0.5, 9.5, 9.5), line, members)
+    for line, (text, members) in enumerate(
+        (
+            ("123456", (0, 1, 2, 3, 4, 5)),
+            ("1890", (6, 7, 8, 9)),
+            ("12", (10, 11)),
+            ("250", (12, 13, 14)),
+            ("07", (15, 16)),
+            ("980", (17, 18, 19)),
+        )
+    )
+)
+DETECTIONS = tuple(Detection(Box(k + 0.5, 0.25, k + 9.5, 20.75), 0.87654321) for k in range(20))
+READINGS = tuple(
+    Reading(int(figure), 0.9876543210123456, ((7, 0.0087654321012345), (None, 0.0023456789012345)))
+    for number in NUMBERS
+    for figure in number.text
+)
 
 
 def feed(db: Engine, n_pages: int) -> None:
@@ -68,7 +89,13 @@ def feed(db: Engine, n_pages: int) -> None:
             )
         finally:
             server.kill()
+
+
+def forget(db: Engine) -> None:
+    """Take back what was published, and the results."""
     ledger.void_leases(db, now=time.time(), max_deaths=3)
+    with writing(db) as conn:
+        conn.execute(text("TRUNCATE detections, readings, numbers"))
 
 
 def sample(url: str, seen: list[int], stop: threading.Event) -> None:
@@ -111,9 +138,9 @@ def finish(db: Engine, broker: Broker, ledger_id: int, stage: str, done: list[in
     if claim is None:
         return
     if stage == DETECT:
-        nothing = PageDetections((), 1.0)
+        found = PageDetections(DETECTIONS, 1.0)
         size: dict[str, Any] = {"width": 2000, "height": 3000, "blob": None}
-        if ledger.finish_detect(db, claim, nothing, **size, now=now, lease_s=LEASE_S):
+        if ledger.finish_detect(db, claim, found, **size, now=now, lease_s=LEASE_S):
             broker.publish(Due(ledger_id, ledger.DETECTED))
-    elif ledger.finish_classify(db, claim, (), (), now=now):
+    elif ledger.finish_classify(db, claim, READINGS, NUMBERS, now=now):
         done.append(ledger_id)
