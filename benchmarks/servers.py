@@ -177,11 +177,25 @@ class Postgres(Server):
             ]
             subprocess.run(initdb, check=True, capture_output=True, user=self.user, cwd=self.folder)
         super().start()
-        if new:
-            import psycopg
+        self._begin(new=new)
 
-            with psycopg.connect(self.url.replace("/archive", "/postgres"), autocommit=True) as connection:
-                connection.execute("CREATE DATABASE archive")
+    def _begin(self, *, new: bool) -> None:
+        """Wait until it takes connections, for it listens before, and make a new one's database."""
+        import psycopg
+
+        end = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                with psycopg.connect(
+                    self.url.replace("/archive", "/postgres"), autocommit=True
+                ) as connection:
+                    if new:
+                        connection.execute("CREATE DATABASE archive")
+                    return
+            except psycopg.OperationalError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.1)
 
     @property
     def user(self) -> str | None:

@@ -10,12 +10,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 
 from sqlalchemy import ColumnElement, Connection, Engine, select
 
 from pipeline import catalogue
+from pipeline.bulk import add_documents
 from pipeline.database import reading, writing
 from pipeline.engines import parse_url, sqlite_file
 from pipeline.errors import NotAScanError, SourceError, SourceGoneError
@@ -181,8 +182,7 @@ class Registration:
             for batch in _batches(look(self._roots, self._settings, self._db, self.tally, self._stop)):
                 shared = [self._shared(found) for found in batch]
                 with writing(self._db) as conn:
-                    for found in shared:
-                        self._add(conn, found)
+                    self._add(conn, shared)
         except Exception as error:  # the main thread raises it
             self.error = error
 
@@ -197,8 +197,24 @@ class Registration:
             return Unread(found.path, str(error), None)
         return found
 
-    def _add(self, conn: Connection, found: Found) -> None:
-        now = time.time()
+    def _add(self, conn: Connection, batch: Sequence[Found]) -> None:
+        # in the order in which they were found: a path may come twice, as one kind and the other
+        for kind, some in groupby(batch, type):
+            if kind is Document:
+                self._add_documents(conn, [found for found in some if isinstance(found, Document)])
+            else:
+                for found in some:
+                    self._add_other(conn, found)
+
+    def _add_documents(self, conn: Connection, found: Sequence[Document]) -> None:
+        for added in add_documents(conn, found, self._run_id, again=self._again, now=time.time()):
+            self.tally.n_pages += added.n_new_pages
+            if added.known:
+                self.tally.n_known += 1
+            else:
+                self.tally.n_new += 1
+
+    def _add_other(self, conn: Connection, found: Found) -> None:
         tally = self.tally
         match found:
             case Known(_, document_id):
@@ -214,7 +230,7 @@ class Registration:
                     format=document.format if document else None,
                     size_bytes=document.size_bytes if document else None,
                     modified_at=document.modified_at if document else None,
-                    now=now,
+                    now=time.time(),
                 )
                 # the same bytes failed before: known; a file that couldn't be opened failed now, too
                 if added.known and document is not None:
@@ -222,13 +238,6 @@ class Registration:
                 else:
                     tally.n_failed += 1
                     tally.failed.append(_passed(path, reason))
-            case Document():
-                added = catalogue.add_document(conn, found, self._run_id, again=self._again, now=now)
-                tally.n_pages += added.n_new_pages
-                if added.known:
-                    tally.n_known += 1
-                else:
-                    tally.n_new += 1
 
 
 def _unreadable(found: Unreadable, tally: Tally) -> Iterator[Unread]:

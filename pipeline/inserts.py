@@ -3,16 +3,23 @@
 The parameters are named as the columns are, `of_…` in conditions.
 """
 
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
 from sqlalchemy import (
+    ARRAY,
+    JSON,
+    Column,
     ColumnElement,
     Table,
     and_,
+    any_,
     bindparam,
+    column,
     delete,
     exists,
+    func,
     insert,
     literal,
     not_,
@@ -97,9 +104,38 @@ def insert_document(dialect: str) -> Any:
 
 @cache
 def insert_documents(dialect: str) -> Any:
-    """Return the INSERT of many that gives ids and hashes of those that are new."""
-    new = _insert(dialect, documents).on_conflict_do_nothing()
+    """Return the INSERT of many that gives ids and hashes of those that are new; `many` has its rows."""
+    new = _insert_many(dialect, documents, "sha256 format size_bytes n_pages added_at reason freed")
+    # named, so that PostgreSQL looks into one index for them and not into each
+    new = new.on_conflict_do_nothing(index_elements=["sha256"])
     return new.returning(documents.c.id, documents.c.sha256)
+
+
+@cache
+def known_paths(dialect: str) -> Any:
+    """Return the SELECT of those of many paths that are known."""
+    return select(paths.c.path).where(_one_of(dialect, paths.c.path, "of_paths"))
+
+
+@cache
+def insert_new_pages(dialect: str) -> Any:
+    """Return the INSERT of the pages of documents that are new; `many` has its rows."""
+    return _insert_many(dialect, pages, "document_id page_index member frame")
+
+
+@cache
+def insert_new_paths(dialect: str) -> Any:
+    """Return the INSERT of the paths of documents that are new; `many` has its rows."""
+    return _insert_many(dialect, paths, "document_id path seen_at size_bytes modified_at")
+
+
+def many(dialect: str, rows: Sequence[Mapping[str, Any]]) -> Any:
+    """Return the parameters of an INSERT of many: rows, or one JSON value of all of them.
+
+    A parameter for each value of each row takes SQLAlchemy and the driver longer than PostgreSQL needs for
+    the rows.
+    """
+    return rows if dialect == "sqlite" else {"rows": rows}
 
 
 @cache
@@ -142,12 +178,12 @@ def insert_ledger_rows(dialect: str, *, only_new: bool) -> Any:
 
 
 @cache
-def insert_new_ledger_rows() -> Any:
+def insert_new_ledger_rows(dialect: str) -> Any:
     """Return the INSERT of a waiting row for each page of documents that are new."""
     values = _waiting_row(true())
     chosen = (
         select(*values.values())
-        .where(pages.c.document_id.in_(bindparam("of_documents", expanding=True)))
+        .where(_one_of(dialect, pages.c.document_id, "of_documents"))
         .order_by(pages.c.id)
     )
     return insert(ledger).from_select(list(values), chosen)
@@ -167,6 +203,23 @@ def _waiting_row(current: ColumnElement[bool]) -> dict[str, ColumnElement[Any]]:
         "n_digits": literal(0),
         "n_numbers": literal(0),
     }
+
+
+def _one_of(dialect: str, column: Column[Any], name: str) -> ColumnElement[bool]:
+    """Return the condition that a column has one of the values of a list."""
+    if dialect == "sqlite":
+        return column.in_(bindparam(name, expanding=True))
+    return column == any_(bindparam(name, type_=ARRAY(column.type)))
+
+
+def _insert_many(dialect: str, table: Table, names: str) -> Any:
+    insert_ = _insert(dialect, table)
+    if dialect == "sqlite":
+        return insert_
+    typed = [column(name, table.c[name].type) for name in names.split()]
+    rows = func.json_to_recordset(bindparam("rows", type_=JSON)).table_valued(*typed)
+    rows = rows.render_derived(with_types=True)
+    return insert_.from_select(names.split(), select(*rows.c))
 
 
 def _insert(dialect: str, table: Table) -> Any:
