@@ -129,6 +129,12 @@ def insert_new_paths(dialect: str) -> Any:
     return _insert_many(dialect, paths, "document_id path seen_at size_bytes modified_at")
 
 
+@cache
+def insert_rows(dialect: str, table: Table) -> Any:
+    """Return the INSERT of rows with every column of a table; `many` has its rows."""
+    return _insert_many(dialect, table, " ".join(table.c.keys()))
+
+
 def many(dialect: str, rows: Sequence[Mapping[str, Any]]) -> Any:
     """Return the parameters of an INSERT of many: rows, or one JSON value of all of them.
 

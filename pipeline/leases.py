@@ -10,6 +10,7 @@ A row of the ledger that is open (waiting, detected) is in one of these, told ap
 import uuid
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
@@ -18,7 +19,8 @@ from sqlalchemy import (
     Engine,
     Row,
     Select,
-    and_,
+    Update,
+    bindparam,
     delete,
     false,
     func,
@@ -28,7 +30,7 @@ from sqlalchemy import (
     update,
 )
 
-from pipeline.catalogue import PageSource, page_source
+from pipeline.catalogue import PAGES_SOURCES, SOURCE, PageSource, source_of
 from pipeline.database import reading, writing
 from pipeline.page import PageDetections
 from pipeline.results import read_detections
@@ -36,6 +38,42 @@ from pipeline.tables import DETECTED, FAILED, OPEN, WAITING, ledger, pages, runs
 
 BACK_OFF_S = 30.0
 _FREE: dict[str, Any] = {"attempt_token": None, "worker_id": None, "queued": False}  # in nobody's hand
+# built once: building them takes longer than running them
+_TAKEN = (
+    update(ledger)
+    .where(
+        ledger.c.id == bindparam("of_id"),
+        ledger.c.state == bindparam("of_state"),
+        ledger.c.attempt_token.is_(None),
+    )
+    .values(
+        attempt_token=bindparam("new_token"),
+        worker_id=bindparam("new_worker"),
+        lease_until=bindparam("new_lease"),
+        queued=False,
+    )
+)
+_TAKE = _TAKEN.where(ledger.c.suspect == false())
+# an old message must not bring a suspect among other pages
+_TAKE_ALONE = _TAKEN.where(ledger.c.suspect == true(), ledger.c.queued)
+_CLAIMED = (
+    select(
+        ledger.c.state,
+        ledger.c.suspect,
+        ledger.c.run_id,
+        ledger.c.blob,
+        ledger.c.scale,
+        ledger.c.turned,
+        runs.c.detector_sha256,
+        runs.c.classifier_sha256,
+        runs.c.settings,
+        pages.c.width,
+        pages.c.height,
+        *SOURCE,
+    )
+    .select_from(PAGES_SOURCES.join(ledger, ledger.c.page_id == pages.c.id).join(runs))
+    .where(ledger.c.id == bindparam("of_id"))
+)
 SUSPECTED = "its process died, or hung, with this page in hand; it is tried again alone"
 
 
@@ -144,19 +182,16 @@ def claim(
     on them `alone`, once they were published, and nothing else is.
     """
     token = uuid.uuid4().hex
+    taking = {
+        "of_id": ledger_id,
+        "of_state": state,
+        "new_token": token,
+        "new_worker": worker_id,
+        "new_lease": now + lease_s,
+    }
     # a claim that a server's power cut forgets costs a page another claim, and no result
     with writing(db, durable=False) as conn:
-        taken = conn.execute(
-            update(ledger)
-            .where(
-                ledger.c.id == ledger_id,
-                ledger.c.state == state,
-                ledger.c.attempt_token.is_(None),
-                # an old message must not bring a suspect among other pages
-                and_(ledger.c.suspect == true(), ledger.c.queued) if alone else ledger.c.suspect == false(),
-            )
-            .values(attempt_token=token, worker_id=worker_id, lease_until=now + lease_s, queued=False)
-        )
+        taken = conn.execute(_TAKE_ALONE if alone else _TAKE, taking)
         return _claimed(conn, ledger_id, token) if taken.rowcount else None
 
 
@@ -245,16 +280,23 @@ def bury(db: Engine, worker_ids: Collection[str], *, now: float, max_deaths: int
 
 def move(conn: Connection, claim: Claim, **values: Any) -> bool:
     """End a claim with these values, in the caller's transaction; False: it is no longer ours."""
-    ended = conn.execute(
+    new = {f"new_{name}": value for name, value in (_FREE | values).items()}
+    mine = {"of_id": claim.ledger_id, "of_state": claim.state, "of_token": claim.token}
+    return conn.execute(_end(tuple(_FREE | values)), new | mine).rowcount == 1
+
+
+@cache
+def _end(names: tuple[str, ...]) -> Update:
+    """Return the UPDATE that ends a claim and sets these columns."""
+    return (
         update(ledger)
         .where(
-            ledger.c.id == claim.ledger_id,
-            ledger.c.state == claim.state,
-            ledger.c.attempt_token == claim.token,
+            ledger.c.id == bindparam("of_id"),
+            ledger.c.state == bindparam("of_state"),
+            ledger.c.attempt_token == bindparam("of_token"),
         )
-        .values({**_FREE, **values})
+        .values({name: bindparam(f"new_{name}") for name in names})
     )
-    return ended.rowcount == 1
 
 
 def _unclaimed() -> Select[int, str, bool]:
@@ -290,19 +332,8 @@ def _publish(db: Engine, chosen: Select[int, str, bool], lease_until: float) -> 
 
 
 def _claimed(conn: Connection, ledger_id: int, token: str) -> Claim:
-    row = conn.execute(
-        select(
-            ledger,
-            runs.c.detector_sha256,
-            runs.c.classifier_sha256,
-            runs.c.settings,
-            pages.c.width,
-            pages.c.height,
-        )
-        .join(runs, runs.c.id == ledger.c.run_id)
-        .join(pages, pages.c.id == ledger.c.page_id)
-        .where(ledger.c.id == ledger_id)
-    ).one()
+    rows = conn.execute(_CLAIMED, {"of_id": ledger_id}).all()  # one for each path of its document
+    row = rows[0]
     found = None
     if row.state == DETECTED:
         found = PageDetections(read_detections(conn, ledger_id), row.scale, row.turned)
@@ -311,7 +342,7 @@ def _claimed(conn: Connection, ledger_id: int, token: str) -> Claim:
         token=token,
         state=row.state,
         suspect=row.suspect,
-        source=page_source(conn, row.page_id),
+        source=source_of(rows),
         run_id=row.run_id,
         detector_sha256=row.detector_sha256,
         classifier_sha256=row.classifier_sha256,

@@ -9,7 +9,7 @@ and what becomes of it when they die, is in pipeline/leases.py; its names are he
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, Engine, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, bindparam, func, or_, select, update
 
 from pipeline.database import reading, writing
 from pipeline.leases import (
@@ -87,6 +87,20 @@ class Counts:
         return self.n_waiting + self.n_detected
 
 
+# built once: building them takes longer than running them
+_SIZE = (
+    update(pages)
+    .where(pages.c.id == bindparam("of_page"))
+    .values(width=bindparam("new_width"), height=bindparam("new_height"))
+)
+_RUNS_OF_PAGE = (
+    select(ledger.c.id, ledger.c.run_id, ledger.c.state, ledger.c.current)
+    .where(ledger.c.page_id == bindparam("of_page"))
+    .order_by(ledger.c.id)
+    .with_for_update()
+)
+
+
 def finish_detect(
     db: Engine,
     claim: Claim,
@@ -118,8 +132,7 @@ def finish_detect(
             lease_until=now + lease_s,
         )
         if moved:
-            size = {"width": width, "height": height}
-            conn.execute(update(pages).where(pages.c.id == claim.source.page_id).values(size))
+            conn.execute(_SIZE, {"of_page": claim.source.page_id, "new_width": width, "new_height": height})
             write_detections(conn, claim.ledger_id, found.detections)
         return moved
 
@@ -134,13 +147,8 @@ def finish_classify(
     assert claim.found is not None and len(readings) == len(claim.found.detections)
     with writing(db) as conn:
         # Every run of the page is locked, in order, before one of them is changed.
-        mine = (
-            select(ledger.c.id, ledger.c.run_id, ledger.c.state)
-            .where(ledger.c.page_id == claim.source.page_id)
-            .order_by(ledger.c.id)
-            .with_for_update()
-        )
-        others = [row for row in conn.execute(mine).all() if row.id != claim.ledger_id]
+        of_page = conn.execute(_RUNS_OF_PAGE, {"of_page": claim.source.page_id}).all()
+        others = [row for row in of_page if row.id != claim.ledger_id]
         moved = move(
             conn,
             claim,
@@ -156,7 +164,10 @@ def finish_classify(
         )
         if moved:
             write_readings(conn, claim.ledger_id, readings, numbers)
-            if not any(row.state == DONE and row.run_id > claim.run_id for row in others):
+            shown = [row.id for row in of_page if row.current]
+            if shown != [claim.ledger_id] and not any(
+                row.state == DONE and row.run_id > claim.run_id for row in others
+            ):
                 _make_current(conn, claim)
         return moved
 

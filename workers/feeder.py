@@ -21,7 +21,6 @@ from workers.trouble import FEEDER, Trouble
 
 log = logging.getLogger(__name__)
 
-BUSY_S = 0.05  # between two looks while something is in flight
 IDLE_S = 0.5
 FOLLOW_S = 2.0  # between two looks whether the process that leads is gone
 EXPIRE_EVERY_S = 5.0
@@ -34,7 +33,8 @@ class Feeder:
 
     `publish` sends one message.  At most `limit` rows are in flight, and one suspect for each of
     `n_processes()`.  `n_waiting` asks the broker how many messages nobody has got yet, where it can lose
-    some; `bury` takes back what dead workers had in hand.
+    some; `bury` takes back what dead workers had in hand.  `busy_s` is the time between two looks while
+    something is in flight.
     """
 
     def __init__(
@@ -48,6 +48,7 @@ class Feeder:
         bury: Callable[[], int] = lambda: 0,
         n_waiting: Callable[[], int] | None = None,
         n_processes: Callable[[], int] = lambda: 1,
+        busy_s: float = 0.05,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._db = db
@@ -58,6 +59,7 @@ class Feeder:
         self._bury = bury
         self._n_waiting = n_waiting
         self._n_processes = n_processes
+        self._busy_s = busy_s
         self._clock = clock
         self._empty_since: float | None = None
         self._expire_at = 0.0
@@ -126,7 +128,7 @@ class Feeder:
             if not pause_s:
                 try:
                     in_hand.pay_back(self._db)
-                    pause_s = FOLLOW_S if not leads() else BUSY_S if self.step() else IDLE_S
+                    pause_s = FOLLOW_S if not leads() else self._busy_s if self.step() else IDLE_S
                     trouble.over(FEEDER)
                 except StorageError as error:
                     trouble.note(error, FEEDER)

@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 QUEUE_LEASE_S = 600.0  # of a message on a broker of many machines
 STEP_S = 0.1
+BUSY_S = 0.5  # so many messages last longer than that
 LOOK_EVERY_S = 5.0  # whether the tables are still of this version
 
 
@@ -38,6 +39,7 @@ def queue_feeder(settings: Settings, db: Engine, broker: Broker) -> Feeder:
         bury=deaths.look,
         n_waiting=broker.n_waiting,
         n_processes=lambda: max(1, deaths.n_alive),
+        busy_s=BUSY_S,
     )
 
 
