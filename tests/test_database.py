@@ -111,9 +111,9 @@ def test_a_database_that_is_not_there_is_only_made_when_asked(tmp_path: Path) ->
 
 
 @pytest.mark.postgres
-def test_an_empty_postgres_database_is_only_filled_when_asked(postgres_server: str) -> None:
+def test_an_empty_postgres_database_is_only_filled_when_asked(postgres_url: str) -> None:
     with pytest.raises(MissingError, match="is empty"):
-        open_database(postgres_server, create=False)
+        open_database(postgres_url, create=False)
 
 
 @pytest.mark.parametrize(
@@ -271,8 +271,8 @@ def test_a_server_that_is_away_is_storage_trouble() -> None:
 
 
 @pytest.mark.postgres
-def test_a_connection_that_is_cut_is_storage_trouble_and_the_next_one_works(postgres_server: str) -> None:
-    db = open_database(postgres_server)
+def test_a_connection_that_is_cut_is_storage_trouble_and_the_next_one_works(postgres_url: str) -> None:
+    db = open_database(postgres_url)
     with pytest.raises(StorageError) as error, writing(db) as conn:
         pid = conn.scalar(text("SELECT pg_backend_pid()"))
         with writing(db) as other:

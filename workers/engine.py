@@ -43,6 +43,7 @@ log = logging.getLogger(__name__)
 LOOK_EVERY_S = 0.1
 GRACE_S = 10.0
 TELL_EVERY_S = 60.0
+TELL_S = 1.0  # for the last words about it
 # a decoder that hangs while it holds Python's lock stops even the main thread: then C code ends the process
 LAST_RESORT_S = 10.0
 
@@ -62,6 +63,7 @@ class Engine:
         add_tasks(app, bench, self.trouble, self._broker)
         self._worker = consumer(app, duty.queues, n_threads(settings), duty.worker_id)
         self._feeder = duty.feeder(bench.db, self._broker)
+        self._teller = threading.Thread(target=self._tell_times, name="times", daemon=True)
 
     def start(self) -> None:
         """Load the networks, take over from a dead predecessor, start the threads.
@@ -75,10 +77,9 @@ class Engine:
             "feeder": lambda: self._feeder.run(
                 self._stop, self.bench.in_hand, self.trouble, self._duty.leads
             ),
-            "times": self._tell_times,
         } | self._duty.jobs(self.bench, self._broker, self._stop)
         self._threads = [threading.Thread(target=job, name=name, daemon=True) for name, job in jobs.items()]
-        for thread in self._threads:
+        for thread in [*self._threads, self._teller]:
             thread.start()
 
     def terminate(self, *_: object) -> None:
@@ -106,12 +107,13 @@ class Engine:
         return None
 
     def _tell_times(self) -> None:
-        """Log now and then what the time goes to."""
+        """Log now and then, and at the end, what the time goes to."""
         from models.device import pick_place  # torch takes seconds to import
 
         use = pick_place(self._settings.device, self._settings.batch).use
-        began = time.monotonic()
-        while not self._stop.wait(TELL_EVERY_S):
+        goes_on, began = True, time.monotonic()
+        while goes_on:
+            goes_on = not self._stop.wait(TELL_EVERY_S)
             now = time.monotonic()
             n_pages, spent = self.bench.times.take()
             busy_s = use.take()
@@ -125,6 +127,7 @@ class Engine:
 
     def _leave(self, code: int, words: str, but: Sequence[Claim] = ()) -> tuple[int, str]:
         self._stop.set()
+        self._teller.join(TELL_S)
         self.bench.in_hand.leave(self.bench.db, but)
         if not but:
             self._duty.end(self.bench)
