@@ -98,7 +98,7 @@ STATEMENTS = (NUMBERS, DETECTIONS, READINGS, LEDGER)
 
 def fill(db: Engine, n_pages: int) -> None:
     now = time.time()
-    with timed("make up results (bulk SQL, no foreign keys looked up)", n_pages):
+    with timed("make up results (bulk SQL)", n_pages):
         for first in range(1, n_pages + 1, FILL):
             part = {
                 "first": first,

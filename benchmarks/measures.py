@@ -69,7 +69,9 @@ def _wal(db: Engine) -> float:
 def print_sizes(db: Engine, n_pages: int) -> None:
     if db.dialect.name == "sqlite":
         assert db.url.database is not None
-        print(f"  {Path(db.url.database).stat().st_size / n_pages:,.0f} bytes a page")
+        file = Path(db.url.database)
+        size = sum(part.stat().st_size for part in file.parent.glob(f"{file.name}*"))  # its log too
+        print(f"  {size / n_pages:,.0f} bytes a page")
         return
     with reading(db) as conn:
         print(f"  {'':34} {'MB':>9} {'bytes a page':>13} {'bytes a row':>12}")

@@ -63,7 +63,7 @@ def feed(db: Engine, n_pages: int) -> None:
                 max_deaths=3,
                 n_waiting=broker.n_waiting,
             )
-            seen: list[int] = []
+            seen: list[tuple[int, int]] = []
             done: list[int] = []
             stop = threading.Event()
             jobs: list[Callable[[], None]] = [
@@ -82,9 +82,11 @@ def feed(db: Engine, n_pages: int) -> None:
             for thread in threads:
                 thread.join()
             broker.close()
+            most, most_in_all = (max(counts) for counts in zip(*seen, strict=True))
             print(
-                f"  broker: {len(done):,} pages through both queues in {took_s:.1f} s, at most {max(seen):,}"
-                f" messages in it (max_in_flight {limit:,}; looked {len(seen):,} times)",
+                f"  broker: {len(done):,} pages through both queues in {took_s:.1f} s; at most {most:,}"
+                f" messages waited in it, {most_in_all:,} with those in hand (max_in_flight {limit:,};"
+                f" looked {len(seen):,} times)",
                 flush=True,
             )
         finally:
@@ -98,15 +100,19 @@ def forget(db: Engine) -> None:
         conn.execute(text("TRUNCATE detections, readings, numbers"))
 
 
-def sample(url: str, seen: list[int], stop: threading.Event) -> None:
-    """Count what waits in the queues and what was delivered and not acknowledged, again and again."""
+def sample(url: str, seen: list[tuple[int, int]], stop: threading.Event) -> None:
+    """Count again and again what waits in the queues, and this with what was delivered and not acknowledged.
+
+    A page whose next message is sent before its last one is acknowledged counts twice in the second.
+    """
     with closing(redis.Redis.from_url(url)) as client:
         while not stop.is_set():
             with client.pipeline(transaction=True) as look:  # one moment
                 for queue in QUEUES:
                     look.llen(queue)
                 look.hlen("unacked")
-                seen.append(sum(look.execute()))
+                *waiting, unacknowledged = look.execute()
+            seen.append((sum(waiting), sum(waiting) + unacknowledged))
             time.sleep(0.002)
 
 
