@@ -3,15 +3,21 @@
 import os
 import platform
 import subprocess
+import time
 from pathlib import Path
 
 
 def describe_machine() -> str:
-    """Return the processor, its cores, a GPU where there is one, the system, and the commit."""
+    """Return the processor, its cores, memory, a GPU where there is one, the system, commit and time."""
     asked = ["git", "describe", "--always", "--dirty"]
     commit = subprocess.run(asked, cwd=Path(__file__).parent, capture_output=True, text=True).stdout.strip()
-    parts = [_processor(), f"{os.cpu_count()} cores", *_gpus(), platform.platform()]
-    return ", ".join([*parts, f"Python {platform.python_version()}", f"commit {commit}"])
+    parts = [_processor(), f"{os.cpu_count()} cores, {_memory_gb():.0f} GB", *_gpus(), platform.platform()]
+    when = f"{time.strftime('%Y-%m-%d %H:%M')}, load {os.getloadavg()[0]:.1f} before"
+    return ", ".join([*parts, f"Python {platform.python_version()}", f"commit {commit}", when])
+
+
+def _memory_gb() -> float:
+    return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30)
 
 
 def _processor() -> str:

@@ -1,8 +1,5 @@
 """What a benchmark prints beside its figures: the machine, the server, times, sizes and what is logged."""
 
-import os
-import platform
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,22 +12,6 @@ from pipeline.database import reading
 TABLES = ("documents", "paths", "pages", "ledger", "detections", "readings", "numbers")
 # what PostgreSQL's documentation advises for a machine of this memory; the rest is as initdb leaves it
 SERVER = {"shared_buffers": "2GB", "max_wal_size": "8GB", "effective_cache_size": "8GB"}
-
-
-def describe_machine() -> None:
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
-    ).stdout.strip()
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    model = models[0] if models else platform.machine()
-    memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    print(
-        f"{os.cpu_count()} cores of {model}, {memory_gb:.0f} GB, {platform.system()} {platform.release()},"
-        f" Python {platform.python_version()}, {commit}, {time.strftime('%Y-%m-%d')},"
-        f" load {os.getloadavg()[0]:.1f} before"
-    )
 
 
 def server_of(db: Engine) -> str:

@@ -19,7 +19,8 @@ from pathlib import Path
 import asking
 import made_up
 import through_broker
-from measures import SERVER, describe_machine, logged, print_sizes, server_of
+from machine import describe_machine
+from measures import SERVER, logged, print_sizes, server_of
 from servers import Postgres
 from sqlalchemy import Engine
 
@@ -37,7 +38,7 @@ def main() -> None:
     parser.add_argument("--database", default="", help="an empty database, in place of one of its own")
     parser.add_argument("--filled", action="store_true", help="the database is full already: only ask")
     options = parser.parse_args()
-    describe_machine()
+    print(describe_machine())
     with database(options.database, sqlite=options.sqlite) as url:
         db = open_database(url)
         print(f"{server_of(db)}, {options.pages:,} pages")

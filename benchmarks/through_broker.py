@@ -20,10 +20,11 @@ from pipeline.page import Box, Detection, Number, PageDetections, Reading
 from pipeline.settings import Settings
 from workers.app import CLASSIFY, DETECT, QUEUES, create_app
 from workers.broker import Broker
-from workers.feeder import BUSY_S, Feeder
+from workers.feeder import Feeder
 
 N_WORKERS = 4
 LEASE_S = 600.0
+LOOK_EVERY_S = 0.05
 # what is found on every page: six numbers, 20 digits
 NUMBERS = tuple(
     Number(text, 0.9876543210123456, Box(0.5, 0.5, 9.5, 9.5), line, members)
@@ -62,6 +63,7 @@ def feed(db: Engine, n_pages: int) -> None:
                 queue_lease_s=LEASE_S,
                 max_deaths=3,
                 n_waiting=broker.n_waiting,
+                n_hands=lambda: N_WORKERS,
             )
             seen: list[tuple[int, int]] = []
             done: list[int] = []
@@ -119,7 +121,7 @@ def sample(url: str, seen: list[tuple[int, int]], stop: threading.Event) -> None
 def keep_feeding(feeder: Feeder, stop: threading.Event) -> None:
     while not stop.is_set():
         feeder.step()
-        stop.wait(BUSY_S)
+        stop.wait(LOOK_EVERY_S)
 
 
 def work(db: Engine, app: Celery, broker: Broker, done: list[int], stop: threading.Event) -> None:

@@ -28,7 +28,7 @@ COMMANDS = {
     "worker": Command(
         "cli.worker:worker",
         "Work on the pages that other machines ingested.",
-        ("STAGE", "FEEDER", "HEALTHY"),
+        ("STAGES", "FEEDER", "HEALTHY"),
     ),
     "feeder": Command("cli.feeder:feeder", "Feed the queues that workers take pages from."),
     "status": Command("cli.status:status", "Show how far the archive is read.", ("WATCH", "JSON")),

@@ -30,6 +30,7 @@ class Deaths:
         self._heard: dict[str, tuple[int, float]] = {}  # of each worker: beats, and when they were new
         self._looked_at = clock()
         self.n_alive = 0  # when they were last looked at
+        self.n_hands = 0  # how many pages they hold at most
 
     def look(self) -> int:
         """Bury those who died; return how many pages they had in hand.  Raises StorageError."""
@@ -44,7 +45,8 @@ class Deaths:
             self._heard[seen.worker.id] = (seen.n_beats, since if n_beats == seen.n_beats else now)
             if n_beats == seen.n_beats and now - since >= SILENCE_S:
                 dead[seen.worker.id] = f"{seen.worker.host} process {seen.worker.pid}"
-        self.n_alive = len(roster) - len(dead)
+        alive = [seen.worker for seen in roster if seen.worker.id not in dead]
+        self.n_alive, self.n_hands = len(alive), sum(worker.threads for worker in alive)
         for name in dead.values():
             log.warning("worker %s gives no sign of life; its pages are tried again alone", name)
         return ledger.bury(

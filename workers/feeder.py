@@ -33,8 +33,8 @@ class Feeder:
 
     `publish` sends one message.  At most `limit` rows are in flight, and one suspect for each of
     `n_processes()`.  `n_waiting` asks the broker how many messages nobody has got yet, where it can lose
-    some; `bury` takes back what dead workers had in hand.  `busy_s` is the time between two looks while
-    something is in flight.
+    some; `bury` takes back what dead workers had in hand.  `n_hands` tells how many pages workers hold at
+    most.  `busy_s` is the time between two looks while something is in flight.
     """
 
     def __init__(
@@ -48,6 +48,7 @@ class Feeder:
         bury: Callable[[], int] = lambda: 0,
         n_waiting: Callable[[], int] | None = None,
         n_processes: Callable[[], int] = lambda: 1,
+        n_hands: Callable[[], int] = lambda: 0,
         busy_s: float = 0.05,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -59,6 +60,7 @@ class Feeder:
         self._bury = bury
         self._n_waiting = n_waiting
         self._n_processes = n_processes
+        self._n_hands = n_hands
         self._busy_s = busy_s
         self._clock = clock
         self._empty_since: float | None = None
@@ -79,7 +81,9 @@ class Feeder:
         n_waiting = self._look_at_broker(now)
         flying = ledger.in_flight(self._db, now=now)
         # messages come twice, too: those that wait need not be of rows that are in flight
-        due = self._take_due(now, self._limit - max(flying.n, n_waiting))
+        # a page that goes on has two messages for a moment: the new one, and the one not acknowledged yet
+        limit = max(1, self._limit - self._n_hands())
+        due = self._take_due(now, limit - max(flying.n, n_waiting))
         nothing_else = not due and flying.n == 0
         room = self._n_processes() - flying.n_alone
         if room > 0 and (nothing_else or now >= self._suspect_at):

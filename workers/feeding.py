@@ -39,6 +39,7 @@ def queue_feeder(settings: Settings, db: Engine, broker: Broker) -> Feeder:
         bury=deaths.look,
         n_waiting=broker.n_waiting,
         n_processes=lambda: max(1, deaths.n_alive),
+        n_hands=lambda: deaths.n_hands,
         busy_s=BUSY_S,
     )
 
