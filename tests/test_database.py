@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -281,6 +282,42 @@ def test_a_connection_that_is_cut_is_storage_trouble_and_the_next_one_works(post
     assert "gave up" in one_line(error)
     assert n_runs(db) == 0
     db.dispose()
+
+
+@pytest.mark.postgres
+def test_a_server_looks_for_us_soon_after_we_vanish_and_a_url_may_say_otherwise(postgres_url: str) -> None:
+    for url, seconds in (
+        (postgres_url, "30"),
+        (f"{postgres_url}?options=-c%20tcp_keepalives_idle%3D77", "77"),
+    ):
+        db = open_database(url)
+        with reading(db) as conn:
+            assert conn.scalar(text("SHOW tcp_keepalives_idle")) == seconds
+        db.dispose()
+
+
+@pytest.mark.postgres
+def test_a_connection_that_the_server_closed_is_not_used_again(postgres_url: str) -> None:
+    db = open_database(postgres_url)
+    with reading(db) as conn:
+        pid = conn.scalar(text("SELECT pg_backend_pid()"))
+    other = open_database(postgres_url)
+    with writing(other) as conn:
+        conn.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
+    other.dispose()
+    end = time.monotonic() + 10
+    while not _is_gone(postgres_url, pid):
+        assert time.monotonic() < end
+    assert n_runs(db) == 0
+    db.dispose()
+
+
+def _is_gone(url: str, pid: int) -> bool:
+    db = open_database(url)
+    with reading(db) as conn:
+        found = conn.scalar(text("SELECT count(*) FROM pg_stat_activity WHERE pid = :pid"), {"pid": pid})
+    db.dispose()
+    return not found
 
 
 def test_sql_that_is_wrong_is_a_bug_and_no_trouble_of_storage(db: Engine) -> None:

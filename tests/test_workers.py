@@ -47,7 +47,7 @@ class Rack:
             "ARCHIVE_CACHE": str(self.folder / "cache"),
             "ARCHIVE_DETECTOR": str(self.detector),
             "ARCHIVE_CLASSIFIER": str(self.classifier),
-            "ARCHIVE_DEVICE": "cpu",
+            "ARCHIVE_DEVICE": "auto",  # a GPU where there is one
             "ARCHIVE_THREADS": "2",
             "PYTHONPATH": install(self.folder / "site"),
             **other,
@@ -325,7 +325,22 @@ def test_status_shows_workers_and_queues_while_it_watches(rack: Rack) -> None:
     out, _ = watch.communicate(timeout=30)
     assert "pages     5: 0 waiting, 0 found, 5 done, 0 failed" in out
     assert "queues    detect 0, classify 0" in out
-    assert re.search(rf"^  \S+  process {worker.pid}, cpu, 2 pages at a time, since ", out, re.M)
+    assert re.search(rf"^  \S+  process {worker.pid}, auto, 2 pages at a time, since ", out, re.M)
+
+
+def test_the_commands_for_many_machines_in_the_readme_work(rack: Rack) -> None:
+    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    use = re.search(r"^## Use$.*?^## ", readme, re.M | re.S)
+    assert use is not None
+    block = re.findall(r"^```sh$\n(.*?)^```$", use[0], re.M | re.S)[1]
+    commands = [line.partition("#")[0].split() for line in block.splitlines()]
+    assert commands == [["archive", "worker"], ["archive", "status", "--watch"]]
+    rack.archive("ingest", drawn_scans(rack.folder, 2))
+    running = [rack.start(*words[1:]) for words in commands]
+    wait_for(lambda: rack.states() == {"done": 2})
+    for process in running:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
 
 
 def test_doctor_looks_at_broker_and_workers(rack: Rack) -> None:
