@@ -71,7 +71,7 @@ class Chain:
         app = create_app(settings.broker_url)
         broker, trouble, in_hand = Broker(app), Trouble(10.0), InHand(settings.page_deadline_s)
         files, networks = Files(settings.files), Networks(settings)
-        bench = Bench(self.db, files, networks, settings, in_hand, LEASE_S)
+        bench = Bench(self.db, files, networks, settings, in_hand, LEASE_S, LEASE_S)
         self.what = made_up(0)
         stages.detect, stages.classify = self.detect, self.classify
         tasks.add_tasks(app, bench, trouble, broker)

@@ -22,6 +22,7 @@ from sqlalchemy import (
     Update,
     bindparam,
     delete,
+    exists,
     false,
     func,
     or_,
@@ -39,23 +40,6 @@ from pipeline.tables import DETECTED, FAILED, OPEN, WAITING, ledger, pages, runs
 BACK_OFF_S = 30.0
 _FREE: dict[str, Any] = {"attempt_token": None, "worker_id": None, "queued": False}  # in nobody's hand
 # built once: building them takes longer than running them
-_TAKEN = (
-    update(ledger)
-    .where(
-        ledger.c.id == bindparam("of_id"),
-        ledger.c.state == bindparam("of_state"),
-        ledger.c.attempt_token.is_(None),
-    )
-    .values(
-        attempt_token=bindparam("new_token"),
-        worker_id=bindparam("new_worker"),
-        lease_until=bindparam("new_lease"),
-        queued=False,
-    )
-)
-_TAKE = _TAKEN.where(ledger.c.suspect == false())
-# an old message must not bring a suspect among other pages
-_TAKE_ALONE = _TAKEN.where(ledger.c.suspect == true(), ledger.c.queued)
 _CLAIMED = (
     select(
         ledger.c.state,
@@ -178,8 +162,8 @@ def claim(
 ) -> Claim | None:
     """Take a page in hand; None: another has it, or it went on already.
 
-    `worker_id` is who takes it, where workers are on a roster.  Suspects are taken by a process that works
-    on them `alone`, once they were published, and nothing else is.
+    `worker_id` is who takes it, where workers are on a roster: nobody who was taken for dead.  Suspects are
+    taken by a process that works on them `alone`, once they were published, and nothing else is.
     """
     token = uuid.uuid4().hex
     taking = {
@@ -191,8 +175,30 @@ def claim(
     }
     # a claim that a server's power cut forgets costs a page another claim, and no result
     with writing(db, durable=False) as conn:
-        taken = conn.execute(_TAKE_ALONE if alone else _TAKE, taking)
+        taken = conn.execute(_take(alone=alone, on_roster=worker_id is not None), taking)
         return _claimed(conn, ledger_id, token) if taken.rowcount else None
+
+
+@cache
+def _take(*, alone: bool, on_roster: bool) -> Update:
+    """Return the UPDATE that takes a page in hand; `on_roster`: by a worker who is not taken for dead."""
+    taken = (
+        update(ledger)
+        .where(
+            ledger.c.id == bindparam("of_id"),
+            ledger.c.state == bindparam("of_state"),
+            ledger.c.attempt_token.is_(None),
+            # an old message must not bring a suspect among other pages
+            *((ledger.c.suspect == true(), ledger.c.queued) if alone else (ledger.c.suspect == false(),)),
+        )
+        .values(
+            attempt_token=bindparam("new_token"),
+            worker_id=bindparam("new_worker"),
+            lease_until=bindparam("new_lease"),
+            queued=False,
+        )
+    )
+    return taken.where(exists().where(workers.c.id == bindparam("new_worker"))) if on_roster else taken
 
 
 def give_back(db: Engine, claims: Iterable[Claim]) -> int:

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine as Database
@@ -17,6 +18,7 @@ from pipeline.catalogue import KnownPath, PageSource
 from pipeline.database import OwnerLock, open_database, reading, writing
 from pipeline.errors import BusyError, MissingError, SourceGoneError, StorageError
 from pipeline.ledger import Due
+from pipeline.page import PageDetections
 from pipeline.settings import Settings
 from pipeline.sources import Document, PageRef
 from workers.agreed import log_path
@@ -56,7 +58,9 @@ def add_pages(db: Database, n: int) -> list[int]:
         return list(conn.scalars(text("SELECT id FROM ledger ORDER BY id")))
 
 
-def make_feeder(db: Database, clock: Clock, limit: int = 4, n_processes: int = 1) -> tuple[Feeder, list[Due]]:
+def make_feeder(
+    db: Database, clock: Clock, limit: int = 4, n_processes: int = 1, **other: Any
+) -> tuple[Feeder, list[Due]]:
     sent: list[Due] = []
     feeder = Feeder(
         db,
@@ -66,6 +70,7 @@ def make_feeder(db: Database, clock: Clock, limit: int = 4, n_processes: int = 1
         max_deaths=3,
         n_processes=lambda: n_processes,
         clock=clock,
+        **{"timer": clock} | other,
     )
     return feeder, sent
 
@@ -74,6 +79,41 @@ def take(db: Database, due: Due, clock: Clock) -> ledger.Claim:
     claim = ledger.claim(db, due.ledger_id, state=due.state, now=clock.now, lease_s=LEASE_S, alone=due.alone)
     assert claim is not None
     return claim
+
+
+def test_a_lost_message_of_the_second_stage_is_sent_again_once_the_queue_stays_empty(db: Database) -> None:
+    add_pages(db, 1)
+    clock = Clock()
+    feeder, sent = make_feeder(db, clock, n_waiting=lambda: 0)
+    feeder.step()
+    claim = take(db, sent[0], clock)
+    found = PageDetections((), 1.0)
+    ledger.finish_detect(db, claim, found, width=9, height=9, blob=None, now=clock.now, lease_s=LEASE_S)
+    for _ in range(20):  # nobody sends the message: the process was killed just then
+        clock.now += 1.0
+        feeder.step()
+    assert sent[1:] == [Due(sent[0].ledger_id, "detected")]
+
+
+def test_a_clock_that_is_set_back_stops_neither_deaths_nor_suspects(db: Database) -> None:
+    add_pages(db, 1)
+    clock, timer = Clock(), Clock()
+    buried = []
+    feeder, _ = make_feeder(db, clock, timer=timer, bury=lambda: buried.append(clock.now) or 0)
+    feeder.step()
+    clock.now -= 3600
+    timer.now += 60
+    feeder.step()
+    assert len(buried) == 2
+
+
+def test_hands_leave_room_for_messages_that_are_not_acknowledged_yet(db: Database) -> None:
+    add_pages(db, 50)
+    for n_hands, n_sent in ((0, 40), (3, 37), (1000, 36)):
+        feeder, sent = make_feeder(db, Clock(), limit=40, n_hands=lambda n_hands=n_hands: n_hands)
+        feeder.step()
+        assert len(sent) == n_sent
+        ledger.void_leases(db, now=1.0, max_deaths=3)
 
 
 def test_the_feeder_keeps_no_more_in_flight_than_its_limit(db: Database) -> None:

@@ -7,12 +7,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, select, text
 
-from pipeline import ledger
+from pipeline import ledger, roster
 from pipeline.catalogue import add_document, add_failed_document, current_run
 from pipeline.database import open_database, reading, writing
 from pipeline.ledger import DETECTED, DONE, FAILED, OPEN, WAITING, Claim, InFlight
 from pipeline.page import Box, Detection, Number, PageDetections, Reading
 from pipeline.queries import page_result
+from pipeline.roster import Worker
 from pipeline.sources import Document, PageRef
 from pipeline.tables import detections, metadata, numbers, readings
 from pipeline.tables import ledger as rows
@@ -560,3 +561,16 @@ def test_whatever_happens_no_page_is_lost_or_done_twice(
         model.check()
     model.drain()
     model.check()
+
+
+def test_who_was_taken_for_dead_takes_nothing_in_hand(db: Engine) -> None:
+    fill(db, 2)
+    worker = Worker("w1", "host", 7, ("detect",), "cpu", 2)
+    roster.enrol(db, worker, now=1.0)
+    first, second = (due.ledger_id for due in ledger.take_due(db, now=NOW, limit=2, lease_s=LEASE_S))
+    taking = {"state": "waiting", "now": 2.0, "lease_s": LEASE_S, "worker_id": worker.id}
+    assert ledger.claim(db, first, **taking) is not None
+    ledger.bury(db, [worker.id], now=3.0, max_deaths=3)
+    assert ledger.claim(db, second, **taking) is None
+    roster.enrol(db, worker, now=4.0)
+    assert ledger.claim(db, second, **taking) is not None

@@ -58,7 +58,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
         )
         document = sources.probe(tmp_path / "share" / "page.png", max_pixels=settings.max_pixels)
         catalogue.add_document(conn, document, run, again=False, now=time.time())
-    yield Bench(db, Files(settings.files), Networks(settings), settings, InHand(60), 60.0)
+    yield Bench(db, Files(settings.files), Networks(settings), settings, InHand(60), 60.0, 60.0)
     db.dispose()
 
 

@@ -17,7 +17,7 @@ import psutil
 import psycopg
 import pytest
 from mischief import drawn_scans, install, page, slow_jpeg
-from servers import Postgres, Server
+from servers import Postgres, Redis, Server
 from small_networks import save_small_networks
 
 from pipeline.ledger import Due
@@ -27,6 +27,10 @@ from workers.broker import Broker
 
 ARCHIVE = Path(sys.executable).with_name("archive")
 pytestmark = [pytest.mark.postgres, pytest.mark.slow]
+# what is the same whichever broker it is
+on_redis = pytest.mark.parametrize(
+    "shared_broker", [pytest.param(Redis, marks=pytest.mark.redis, id="redis")], indirect=True
+)
 
 
 class Rack:
@@ -133,6 +137,7 @@ def test_pages_are_queued_by_one_command_and_read_by_workers(rack: Rack) -> None
     assert not list((rack.folder / "files" / "crops").iterdir())
 
 
+@on_redis
 def test_scans_and_networks_that_only_the_first_machine_has_reach_the_others(rack: Rack) -> None:
     scans = drawn_scans(rack.folder, 2)
     rack.archive("ingest", scans)
@@ -205,6 +210,7 @@ def test_a_message_that_comes_again_and_again_changes_nothing(rack: Rack) -> Non
     assert rack.states() == {"done": 4}
 
 
+@on_redis
 def test_a_worker_that_is_stopped_hands_back_what_it_had(rack: Rack) -> None:
     (rack.folder / "scans").mkdir()
     (rack.folder / "scans" / "slow.jpg").write_bytes(slow_jpeg(6000, 12_000))
@@ -229,12 +235,14 @@ def test_a_worker_that_is_stopped_hands_back_what_it_had(rack: Rack) -> None:
         (["ingest", ".", "--wait"], {"ARCHIVE_BROKER_URL": ""}, 2, "--wait is for pages that workers read"),
     ],
 )
+@on_redis
 def test_what_no_other_machine_reaches_is_refused(
     rack: Rack, words: list[str], other: dict[str, str], code: int, said: str
 ) -> None:
     assert said in rack.archive(*words, code=code, **other).stderr
 
 
+@on_redis
 def test_a_worker_of_another_version_is_refused(rack: Rack) -> None:
     rack.archive("ingest", drawn_scans(rack.folder, 1))
     with psycopg.connect(rack.database_url, autocommit=True) as connection:
@@ -245,6 +253,7 @@ def test_a_worker_of_another_version_is_refused(rack: Rack) -> None:
     assert "tables of version 0001" in said and "all machines need one version" in said
 
 
+@on_redis
 def test_a_feeder_alone_feeds_workers_that_do_not(rack: Rack) -> None:
     rack.archive("ingest", drawn_scans(rack.folder, 4))
     worker = rack.worker("--no-feeder")
@@ -258,6 +267,7 @@ def test_a_feeder_alone_feeds_workers_that_do_not(rack: Rack) -> None:
         assert process.wait(30) == 0
 
 
+@on_redis
 def test_of_two_feeders_the_other_goes_on_when_one_is_killed(rack: Rack) -> None:
     scans = drawn_scans(rack.folder, 12)
     feeders = [rack.start("feeder", "--max-in-flight", "2") for _ in range(2)]
@@ -268,6 +278,7 @@ def test_of_two_feeders_the_other_goes_on_when_one_is_killed(rack: Rack) -> None
     wait_for(lambda: rack.states() == {"done": 12})
 
 
+@on_redis
 def test_a_worker_says_whether_it_is_alive(rack: Rack) -> None:
     rack.archive("ingest", drawn_scans(rack.folder, 1))
     assert "no worker of this machine" in rack.archive("worker", "--healthy", code=3).stderr
@@ -279,6 +290,7 @@ def test_a_worker_says_whether_it_is_alive(rack: Rack) -> None:
     rack.archive("worker", "--healthy", code=3)
 
 
+@on_redis
 def test_a_command_without_broker_and_workers_keep_out_of_each_others_way(rack: Rack) -> None:
     scans = drawn_scans(rack.folder, 1)
     with OwnerLock(rack.database_url):
@@ -292,6 +304,7 @@ def test_a_command_without_broker_and_workers_keep_out_of_each_others_way(rack: 
     assert rack.states() == {}
 
 
+@on_redis
 def test_failed_pages_are_tried_again_by_workers(rack: Rack) -> None:
     scans = drawn_scans(rack.folder, 2)
     rack.archive("ingest", scans)
@@ -304,6 +317,7 @@ def test_failed_pages_are_tried_again_by_workers(rack: Rack) -> None:
     wait_for(lambda: rack.states() == {"done": 2})
 
 
+@on_redis
 def test_ingest_waits_for_workers_where_it_is_asked_to(rack: Rack) -> None:
     scans = drawn_scans(rack.folder, 3)
     page(scans / "torn.png", 9)
@@ -314,6 +328,7 @@ def test_ingest_waits_for_workers_where_it_is_asked_to(rack: Rack) -> None:
     assert "3 pages read" in done.stderr and "torn.png, page 1: is cut short" in done.stderr
 
 
+@on_redis
 def test_status_shows_workers_and_queues_while_it_watches(rack: Rack) -> None:
     rack.archive("ingest", drawn_scans(rack.folder, 5))
     assert "`archive worker` reads on" in rack.archive("status").stdout
@@ -328,6 +343,7 @@ def test_status_shows_workers_and_queues_while_it_watches(rack: Rack) -> None:
     assert re.search(rf"^  \S+  process {worker.pid}, auto, 2 pages at a time, since ", out, re.M)
 
 
+@on_redis
 def test_the_commands_for_many_machines_in_the_readme_work(rack: Rack) -> None:
     readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
     use = re.search(r"^## Use$.*?^## ", readme, re.M | re.S)
@@ -350,6 +366,7 @@ def test_doctor_looks_at_broker_and_workers(rack: Rack) -> None:
     assert re.search(r"^warn +workers +none is alive", found, re.M)
 
 
+@on_redis
 def test_a_worker_waits_for_a_database_that_is_not_there_yet(rack: Rack) -> None:
     place = Path(tempfile.mkdtemp(prefix="archive-server-"))  # where PostgreSQL's user may enter
     place.chmod(0o755)
@@ -370,6 +387,7 @@ def test_a_worker_waits_for_a_database_that_is_not_there_yet(rack: Rack) -> None
         shutil.rmtree(place)
 
 
+@on_redis
 def test_storage_that_is_away_costs_no_page(rack: Rack) -> None:
     scans = drawn_scans(rack.folder, 6)
     rack.archive("ingest", scans)
@@ -390,7 +408,7 @@ def test_storage_that_is_away_costs_no_page(rack: Rack) -> None:
 
 def test_chaos_in_small_ends_with_every_page_done_once(broker: Server) -> None:
     name = "redis" if broker.url.startswith("redis") else "rabbitmq"
-    asked = ["--broker", name, "--pages", "60", "--kills", "3", "--broker-kills", "1", "--duplicates", "60"]
+    asked = ["--broker", name, "--pages", "40", "--kills", "2", "--broker-kills", "1", "--duplicates", "40"]
     asked += ["--crash", "1", "--hang", "1", "--workers", "2", "--limit-s", "500"]
     script = Path(__file__).parent.parent / "benchmarks" / "chaos.py"
     done = subprocess.run([sys.executable, script, *asked], capture_output=True, text=True, timeout=600)

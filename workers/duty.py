@@ -21,7 +21,7 @@ from workers.app import EMBEDDED, QUEUES
 from workers.broker import Broker
 from workers.deaths import BEAT_EVERY_S
 from workers.feeder import Feeder
-from workers.feeding import queue_feeder
+from workers.feeding import QUEUE_LEASE_S, queue_feeder
 from workers.stages import Bench, sweep
 
 log = logging.getLogger(__name__)
@@ -37,6 +37,7 @@ class Duty(Protocol):
     """What differs between the two."""
 
     patience_s: float  # how long storage may be away
+    queue_lease_s: float  # of a message
     broker_url: str
     queues: tuple[str, ...]
     worker_id: str | None
@@ -72,7 +73,8 @@ class Sole:
     worker_id: str | None = None
 
     def __init__(self, settings: Settings, lease_s: float, cause: str) -> None:
-        self._settings, self._lease_s, self._cause = settings, lease_s, cause
+        self._settings, self._cause = settings, cause
+        self.queue_lease_s = lease_s  # no message is lost while the process lives
 
     def feeder(self, db: Database, broker: Broker) -> Feeder:
         """Return a feeder that keeps a few pages for each thread in flight."""
@@ -81,7 +83,7 @@ class Sole:
             db,
             broker.publish,
             limit=limit,
-            queue_lease_s=self._lease_s,
+            queue_lease_s=self.queue_lease_s,
             max_deaths=self._settings.max_deaths,
         )
 
@@ -116,6 +118,7 @@ class Share:
     """
 
     patience_s = math.inf
+    queue_lease_s = QUEUE_LEASE_S
     worker_id: str | None
 
     def __init__(

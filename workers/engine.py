@@ -158,6 +158,7 @@ def make_engine(order: Order) -> Engine:
         settings=settings,
         in_hand=InHand(settings.page_deadline_s),
         lease_s=lease_s,
+        queue_lease_s=duty.queue_lease_s,
         worker_id=duty.worker_id,
         shared_scan=scan,
     )

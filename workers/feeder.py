@@ -7,6 +7,7 @@ than there are processes: each works on one alone.
 """
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -51,6 +52,7 @@ class Feeder:
         n_hands: Callable[[], int] = lambda: 0,
         busy_s: float = 0.05,
         clock: Callable[[], float] = time.time,
+        timer: Callable[[], float] = time.monotonic,
     ) -> None:
         self._db = db
         self._publish = publish
@@ -62,32 +64,34 @@ class Feeder:
         self._n_processes = n_processes
         self._n_hands = n_hands
         self._busy_s = busy_s
-        self._clock = clock
+        self._clock, self._timer = clock, timer
         self._empty_since: float | None = None
-        self._expire_at = 0.0
-        self._suspect_at = 0.0
+        self._expire_at = self._suspect_at = -math.inf
 
     def step(self) -> bool:
         """Publish what may be published now; True if anything is in flight after it.
 
         Raises StorageError where the ledger or the broker can't be reached.
         """
-        now = self._clock()
-        if now >= self._expire_at:
-            self._expire_at = now + EXPIRE_EVERY_S
+        now, at = (
+            self._clock(),
+            self._timer(),
+        )  # what rows say, and how long we waited: clocks are set at times
+        if at >= self._expire_at:
+            self._expire_at = at + EXPIRE_EVERY_S
             if ledger.expire(self._db, now=now, max_deaths=self._max_deaths):
                 log.warning("pages whose lease ran out are tried again alone")
             self._bury()
-        n_waiting = self._look_at_broker(now)
+        n_waiting = self._look_at_broker(now, at)
         flying = ledger.in_flight(self._db, now=now)
         # messages come twice, too: those that wait need not be of rows that are in flight
         # a page that goes on has two messages for a moment: the new one, and the one not acknowledged yet
-        limit = max(1, self._limit - self._n_hands())
+        limit = self._limit - min(self._n_hands(), self._limit // 10)
         due = self._take_due(now, limit - max(flying.n, n_waiting))
         nothing_else = not due and flying.n == 0
         room = self._n_processes() - flying.n_alone
-        if room > 0 and (nothing_else or now >= self._suspect_at):
-            self._suspect_at = now + SUSPECT_EVERY_S
+        if room > 0 and (nothing_else or at >= self._suspect_at):
+            self._suspect_at = at + SUSPECT_EVERY_S
             due += ledger.take_suspects(
                 self._db, now=now, limit=room, lease_s=self._queue_lease_s, eager=nothing_else
             )
@@ -95,7 +99,7 @@ class Feeder:
             self._publish(row)
         return flying.n + flying.n_alone + len(due) > 0
 
-    def _look_at_broker(self, now: float) -> int:
+    def _look_at_broker(self, now: float, at: float) -> int:
         """Return how many messages wait; where there are none for a while, those that should be are lost."""
         if self._n_waiting is None:
             return 0
@@ -103,9 +107,9 @@ class Feeder:
         if n:
             self._empty_since = None
         elif self._empty_since is None:
-            self._empty_since = now
-        elif now - self._empty_since >= LOST_AFTER_S:
-            self._empty_since = now
+            self._empty_since = at
+        elif at - self._empty_since >= LOST_AFTER_S:
+            self._empty_since = at
             n_lost = ledger.lost(self._db, published_before=now - LOST_AFTER_S, lease_s=self._queue_lease_s)
             if n_lost:
                 log.warning("%d messages are lost, and sent again", n_lost)

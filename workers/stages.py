@@ -49,7 +49,8 @@ class Bench:
     networks: Networks
     settings: Settings
     in_hand: InHand
-    lease_s: float
+    lease_s: float  # of a page in hand
+    queue_lease_s: float  # of a message
     worker_id: str | None = None  # where this process is one of many
     shared_scan: Callable[[str], Path] | None = None  # the copy that all machines reach, by hash
     large: threading.Lock = field(default_factory=threading.Lock)
@@ -89,7 +90,7 @@ def detect(bench: Bench, claim: Claim) -> bool:
                 height=height,
                 blob=blob,
                 now=time.time(),
-                lease_s=bench.lease_s,
+                lease_s=bench.queue_lease_s,
             )
     finally:
         if not ours:

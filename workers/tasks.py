@@ -8,7 +8,14 @@ from contextlib import nullcontext
 from celery import Celery  # type: ignore[import-untyped]
 
 from pipeline import ledger
-from pipeline.errors import BrokerError, MissingError, SourceError, StorageError, is_out_of_memory
+from pipeline.errors import (
+    BrokerError,
+    DeviceError,
+    MissingError,
+    SourceError,
+    StorageError,
+    is_out_of_memory,
+)
 from pipeline.ledger import Claim, Due
 from workers import stages
 from workers.app import CLASSIFY, DETECT
@@ -67,6 +74,9 @@ def _work_on(bench: Bench, trouble: Trouble, due: Due, stage: Stage) -> bool:
         bench.times.page()
         trouble.over()
         return ours
+    except DeviceError as error:
+        # not given back: this process leaves, and of the pages on the device one may be why it failed
+        trouble.note(error)
     except (StorageError, MissingError) as error:
         bench.in_hand.owe(claim)
         trouble.note(error)
