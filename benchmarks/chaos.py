@@ -5,12 +5,13 @@
 Starts a broker and PostgreSQL, queues drawn pages, and lets worker processes read them while they are killed
 (-9, each at a random moment), the broker is killed and started again and emptied, PostgreSQL is restarted,
 messages come twice, and some pages crash or hang whoever opens them.  The same pages are then read once
-more, quietly, by one command.  Exit code 0 only if every good page was done exactly once, exactly the bad
+more, quietly, by one command (or taken from a run before, by --quiet: the same pages are drawn each time).  Exit code 0 only if every good page was done exactly once, exactly the bad
 ones were set aside, and every row is equal.
 """
 
 import argparse
 import os
+import pickle
 import random
 import signal
 import subprocess
@@ -70,6 +71,9 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=8, help="pages in hand, of each worker")
     parser.add_argument("--device", default="cpu", help="on a GPU rows are equal up to rounding only")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--quiet", type=Path, help="keep the rows of the quiet run there, or take them from there"
+    )
     parser.add_argument("--limit-s", type=float, default=3600)
     options = parser.parse_args()
     print(describe_machine())
@@ -285,7 +289,7 @@ class Chaos:
         self.say(f"{len(crops)} stray blobs of crops are left for the sweep")
         quiet = self.quiet(scans)
         for table in ROWS:
-            one, other = (self.rows(table, url) for url in (self.postgres.url, quiet))
+            one, other = self.rows(table, self.postgres.url), quiet[table]
             self.say(f"{table}: {len(one)} rows, {len(other)} of the quiet run")
             if one != other:
                 wrong.append(f"{table}: {len(one ^ other)} rows differ")
@@ -294,8 +298,13 @@ class Chaos:
         self.say("as it must be" if not wrong else f"{len(wrong)} things are wrong")
         return 1 if wrong else 0
 
-    def quiet(self, scans: Path) -> str:
-        """Read the good pages by one command, in a database of its own; return its URL."""
+    def quiet(self, scans: Path) -> dict[str, set[tuple[Any, ...]]]:
+        """Return the rows of a quiet run: the good pages read by one command, in a database of its own."""
+        kept = self.options.quiet
+        if kept is not None and kept.exists():
+            self.say(f"rows of the quiet run are those in {kept}")
+            rows: dict[str, set[tuple[Any, ...]]] = pickle.loads(kept.read_bytes())
+            return rows
         for harm in [*scans.glob("crash*"), *scans.glob("hang*")]:
             harm.unlink()
         self.query_alone("CREATE DATABASE quiet")
@@ -304,7 +313,10 @@ class Chaos:
         self.archive(
             "ingest", scans, ARCHIVE_DATABASE_URL=url, ARCHIVE_BROKER_URL="", ARCHIVE_FILES_URL=files
         )
-        return url
+        rows = {table: self.rows(table, url) for table in ROWS}
+        if kept is not None:
+            kept.write_bytes(pickle.dumps(rows))
+        return rows
 
     def query_alone(self, statement: str) -> None:
         with psycopg.connect(self.postgres.url, autocommit=True) as connection:

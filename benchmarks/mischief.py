@@ -70,10 +70,10 @@ def slow_jpeg(side_px: int, n_scans: int) -> bytes:
 
 
 def drawn_scans(folder: Path, n: int) -> Path:
-    """Write a folder of `n` small drawn pages."""
+    """Write a folder of `n` small drawn pages, about thirteen digits each."""
     scans = folder / "scans"
     scans.mkdir()
     for seed in range(n):
-        pixels = draw_page(seed, width=300, height=220).pixels
+        pixels = draw_page(seed, "ledger", width=300, height=220, digit_px=15.0).pixels
         Image.fromarray(pixels).save(scans / f"page{seed}.png")
     return scans

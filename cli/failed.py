@@ -147,7 +147,9 @@ def retry_failed(ctx: click.Context, names: tuple[str, ...], all: bool, json: bo
             now=time.time(),
         )
         documents = [text_to_path(failure.path) for failure in chosen if failure.ledger_id is None]
-        if lock is None:
+        if lock is None:  # what is put back is brought to where workers find it
+            scans = {text_to_path(failure.path) for failure in chosen if failure.ledger_id is not None}
+            documents += sorted(path for path in scans if path.exists())
             outcome = queue_scans(db, settings, weights, documents, again=False, wait=False)
         else:
             outcome = read_scans(db, settings, weights, documents, lock, again=False)

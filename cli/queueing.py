@@ -18,6 +18,7 @@ from pipeline.sharing import is_shared, share_scan, share_weights
 from pipeline.storage import Files
 
 LOOK_EVERY_S = 0.5
+STEP_S = 0.1
 
 
 def queue_scans(
@@ -63,13 +64,18 @@ def _watch(
     wait: bool,
 ) -> None:
     """Show how far it is, until all is registered, or read."""
-    while request.number is None:
+    while request.number is None and registration.error is None:
         complete = registration.finished
         if complete and not wait:
             return
+        began = time.monotonic()
         counts = ledger.counts(db)
+        took_s = time.monotonic() - began
         n_over = counts.n_done - before.n_done + counts.n_failed - before.n_failed
         progress.update(n_over, n_over + counts.n_open, complete=complete)
         if complete and not counts.n_open:
             return
-        time.sleep(LOOK_EVERY_S)
+        # counting takes a tenth of the time at most, at any size of the ledger
+        look_at = time.monotonic() + max(LOOK_EVERY_S, 10 * took_s)
+        while request.number is None and time.monotonic() < look_at:
+            time.sleep(STEP_S)

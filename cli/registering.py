@@ -23,9 +23,11 @@ from pipeline.errors import NotAScanError, SourceError, SourceGoneError
 from pipeline.paths import path_to_text
 from pipeline.probing import Prober
 from pipeline.settings import Settings
+from pipeline.sharing import SCANS, WEIGHTS
 from pipeline.sources import Document, DocumentError, Unreadable, find_files
-from pipeline.tables import documents
+from pipeline.tables import OPEN, documents, ledger, pages
 from workers.agreed import log_path
+from workers.stages import CROPS
 
 BATCH_FILES = 500
 LOOK_UP_FILES = 100  # in one transaction: one each would take longer than looking them up
@@ -111,7 +113,8 @@ def own_files(settings: Settings) -> frozenset[Path]:
         endings = ("", "-wal", "-shm", "-journal", ".lock")
         own |= {database.with_name(database.name + ending) for ending in endings}
     if "://" not in settings.files:
-        own |= {(Path(settings.files) / "crops").resolve(), log_path(settings).resolve()}
+        ours = (Path(settings.files) / place for place in (CROPS, SCANS, WEIGHTS))
+        own |= {*(place.resolve() for place in ours), log_path(settings).resolve()}
     return frozenset(own)
 
 
@@ -188,7 +191,9 @@ class Registration:
 
     def _shared(self, found: Found) -> Found:
         """Return what was found, once other machines reach it; a file that is gone now can't be read."""
-        if self._share is None or isinstance(found, Unread) or (isinstance(found, Known) and not self._again):
+        if self._share is None or isinstance(found, Unread):
+            return found
+        if isinstance(found, Known) and not (self._again or _is_left(self._db, found.document_id)):
             return found
         sha256 = found.sha256 if isinstance(found, Document) else _sha256_of(self._db, found.document_id)
         try:
@@ -278,6 +283,17 @@ def _has_bytes(db: Engine | None, sha256: str) -> bool:
     has_pages = select(documents.c.id).where(documents.c.sha256 == sha256, documents.c.n_pages > 0)
     with reading(db) as conn:
         return conn.scalar(has_pages) is not None
+
+
+def _is_left(db: Engine, document_id: int) -> bool:
+    """Tell whether a page of a document is still to be read: begun without a broker, or tried again."""
+    left = (
+        select(ledger.c.id)
+        .join(pages, pages.c.id == ledger.c.page_id)
+        .where(pages.c.document_id == document_id, ledger.c.state.in_(OPEN))
+    )
+    with reading(db) as conn:
+        return conn.execute(left.limit(1)).first() is not None
 
 
 def _sha256_of(db: Engine, document_id: int) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.options import common_options, database_of, reading_options, settings_of, worker_options
+from cli.options import common_options, reading_options, settings_of, worker_options
 from cli.signals import stop_requests
 from pipeline.errors import MissingError, SettingsError
 
@@ -57,7 +57,7 @@ def worker(ctx: click.Context, stages: tuple[str, ...], feeder: bool, healthy: b
 
     settings = settings_of_many(ctx)
     if healthy:
-        _tell_health(ctx)
+        _tell_health(settings)
         return
     chosen = tuple(stage for stage in STAGES if stage in stages) or STAGES
     log_to_stderr()
@@ -86,11 +86,16 @@ def log_to_stderr() -> None:
     )
 
 
-def _tell_health(ctx: click.Context) -> None:
+def _tell_health(settings: "Settings") -> None:
+    from pipeline.database import open_database
     from pipeline.roster import ALIVE_S, all_workers
 
-    with database_of(ctx) as db:
+    # not upgraded: a monitor of one machine must not change what the others work with
+    db = open_database(settings.database_url, create=False, upgrade=False)
+    try:
         here = [seen for seen in all_workers(db) if seen.worker.host == socket.gethostname()]
+    finally:
+        db.dispose()
     heard = [seen for seen in here if time.time() - seen.seen_at < ALIVE_S]
     if not heard:
         raise MissingError(f"no worker of this machine gave a sign of life in the last {ALIVE_S:g} s")

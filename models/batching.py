@@ -58,11 +58,6 @@ class Batcher(Generic[Answer]):
         self._lock = threading.Lock()
         self._waiting: list[_Request[Answer]] = []
 
-    @property
-    def most(self) -> int:
-        """How many images there are in a batch at most."""
-        return self._most
-
     def __call__(self, *images: npt.NDArray[Any], about: Hashable = None) -> list[Answer]:
         """Return one answer for each of N images, in order.
 
@@ -76,13 +71,17 @@ class Batcher(Generic[Answer]):
         with self._lock:
             self._waiting += requests
         answers: list[Answer] = []
-        for request in requests:
-            with self._turns:
-                self._answer(self._take(request))
-            request.over.wait()
-            if request.error is not None:
-                raise request.error
-            answers += request.answers
+        try:
+            for request in requests:
+                with self._turns:
+                    self._answer(self._take(request))
+                request.over.wait()
+                if request.error is not None:
+                    raise request.error
+                answers += request.answers
+        finally:  # after an error nobody asks for the rest
+            with self._lock:
+                self._waiting = [request for request in self._waiting if request not in requests]
         return answers
 
     def _take(self, first: _Request[Answer]) -> list[_Request[Answer]]:

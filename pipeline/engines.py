@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, create_engine, event, exc
 from sqlalchemy.engine import make_url
 
-from pipeline.errors import MissingError, SettingsError, StorageError
+from pipeline.errors import MissingError, SettingsError, StorageError, without_password
 
 _SHARES = """
     9p afs beegfs ceph cifs coda davfs gfs2 glusterfs gpfs lustre ncpfs nfs nfs4 ocfs2 orangefs smb2 smb3
@@ -52,20 +52,21 @@ _POSTGRES_TROUBLE = {
 
 def parse_url(text: str) -> URL:
     """Return the URL with the driver we use; raises SettingsError for one that names no database of ours."""
+    shown = without_password(text)
     try:
         url = make_url(text)
     except (exc.ArgumentError, ValueError) as error:
         raise SettingsError(
-            f"database {text!r}: no database URL; give sqlite:///FILE or postgresql://…"
+            f"database {shown!r}: no database URL; give sqlite:///FILE or postgresql://…"
         ) from error
     if url.drivername in {"sqlite", "sqlite+pysqlite"}:
         if url.host or not url.database or url.database == ":memory:" or url.database.startswith("file:"):
-            raise SettingsError(f"database {text!r}: give a file, as in sqlite:///archive.db")
+            raise SettingsError(f"database {shown!r}: give a file, as in sqlite:///archive.db")
         return URL.create("sqlite+pysqlite", database=url.database)
     if url.drivername in {"postgresql", "postgres", "postgresql+psycopg"}:
         return url.set(drivername="postgresql+psycopg")
     raise SettingsError(
-        f"database {text!r}: {url.drivername} is not supported; give sqlite:///FILE or postgresql://…"
+        f"database {shown!r}: {url.drivername} is not supported; give sqlite:///FILE or postgresql://…"
     )
 
 

@@ -20,6 +20,8 @@ Exit codes beside these: 0 done (nothing new included), 1 a bug, 130 and 143 sto
 A message says what happened, to which file, and what to do next, in one line.
 """
 
+import re
+
 
 class ArchiveError(Exception):
     """What all errors for users derive from."""
@@ -109,3 +111,8 @@ def is_out_of_memory(error: Exception) -> bool:
     """Tell lack of memory in whatever way NumPy, torch and OpenCV put it."""
     text = str(error).lower()
     return isinstance(error, MemoryError) or "out of memory" in text or "allocate memory" in text
+
+
+def without_password(url: str) -> str:
+    """Return a URL for people: what stands between its user and the last @ is left out."""
+    return re.sub(r"(?<=://)([^/@:]*):[^/]*@", r"\1:***@", url)

@@ -5,6 +5,7 @@ Scans that lie in no folder that every machine sees, and the networks of a run.
 
 import hashlib
 import os
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -15,7 +16,7 @@ from pipeline.settings import Settings
 from pipeline.storage import Files
 
 SCANS, WEIGHTS = "scans/", "weights/"  # what the names begin with
-_BLOCK = 1 << 20
+IN_USE_S = 900.0  # longer than a page takes
 
 
 def require_shared(settings: Settings) -> None:
@@ -43,20 +44,21 @@ def share_scan(files: Files, path: Path, sha256: str) -> None:
     Raises SourceGoneError where its bytes are no longer those of the hash, StorageError.
     """
     name = SCANS + sha256
-    if not files.has(name):
-        try:
-            found = files.put_file(name, path)
-        except FileNotFoundError as error:
-            raise SourceGoneError(f"{path} is gone") from error
-        if found != sha256:
-            files.delete(name)
-            raise SourceGoneError(f"{path} was changed while it was copied; run `archive ingest` on it again")
+    try:
+        if files.size(name) == path.stat().st_size:
+            return  # one that a power cut cut short is copied again
+        found = files.put_file(name, path)
+    except FileNotFoundError as error:
+        raise SourceGoneError(f"{path} is gone") from error
+    if found != sha256:
+        files.delete(name)
+        raise SourceGoneError(f"{path} was changed while it was copied; run `archive ingest` on it again")
 
 
 def share_weights(files: Files, networks: Mapping[str, Path]) -> None:
     """Copy networks, by their hash, to where workers find them; raises StorageError."""
     for sha256, path in networks.items():
-        if not files.has(WEIGHTS + sha256):
+        if files.size(WEIGHTS + sha256) != path.stat().st_size:
             files.put_file(WEIGHTS + sha256, path)
 
 
@@ -71,7 +73,10 @@ def _look(file: Path) -> None:
 
 
 class Cache:
-    """A folder of this machine that keeps what was fetched, by hash; the oldest go when it is too large."""
+    """A folder of this machine that keeps what was fetched, by hash; the oldest go when it is too large.
+
+    What was fetched or used lately stays, however large it is.
+    """
 
     def __init__(self, folder: Path, most_bytes: int) -> None:
         self._folder = folder
@@ -80,7 +85,8 @@ class Cache:
     def fetch(self, files: Files, name: str, sha256: str) -> Path:
         """Return a file with the bytes of that hash; FileNotFoundError where there are none.
 
-        Raises StorageError where they can't be had, or are others.
+        One in a folder of this machine is taken at its word.  Raises StorageError where they can't be had, or
+        what was fetched has others.
         """
         here = files.local_path(name)
         if here is not None:
@@ -107,20 +113,23 @@ class Cache:
             raise StorageError(f"{self._folder}: {error.strerror or error}") from error
         finally:
             part.unlink(missing_ok=True)
-        self._shrink(kept)
+        self._shrink()
         return kept
 
-    def _shrink(self, newest: Path) -> None:
-        """Remove what was not used for longest, but never what was just fetched."""
+    def _shrink(self) -> None:
+        """Remove what was not used for longest, but nothing that somebody may just be about to open."""
         found = []
         for file in self._folder.rglob("*"):
             with suppress(FileNotFoundError):  # another process shrinks too
                 stat = file.stat()
-                if file.is_file() and file != newest:
+                if file.is_file():
                     found.append((stat.st_mtime, stat.st_size, file))
         total = sum(size for _, size, _ in found)
         for _, size, file in sorted(found):
             if total <= self._most_bytes:
                 break
-            file.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                if time.time() - file.stat().st_mtime < IN_USE_S:
+                    continue  # used again meanwhile, or not whole yet
+                file.unlink()
             total -= size

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from fsspec.core import url_to_fs  # type: ignore[import-untyped]
 from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped]
 
-from pipeline.errors import MissingError, SettingsError, StorageError
+from pipeline.errors import MissingError, SettingsError, StorageError, without_password
 
 # these write an object whole or not at all by themselves; the others get a name of their own first
 _WHOLE = frozenset({"abfs", "abfss", "adl", "az", "gcs", "gs", "memory", "oci", "oss", "s3", "s3a"})
@@ -26,13 +26,13 @@ class Files:
     """
 
     def __init__(self, url: str) -> None:
-        self._url = url
+        self._url = without_password(url)
         try:
             self._fs, root = url_to_fs(url)
         except ImportError as error:
-            raise MissingError(f"files {url}: {error}") from error
+            raise MissingError(f"files {self._url}: {error}") from error
         except ValueError as error:
-            raise SettingsError(f"files {url}: no such kind of place ({error}); see --files") from error
+            raise SettingsError(f"files {self._url}: no such kind of place ({error}); see --files") from error
         self._local = isinstance(self._fs, LocalFileSystem)
         self._root = str(root).rstrip("/")
         kinds = self._fs.protocol
@@ -56,12 +56,15 @@ class Files:
         with self._trouble(may_be_gone=True):
             return bytes(Path(place).read_bytes() if self._local else self._fs.cat_file(place))
 
-    def has(self, name: str) -> bool:
-        """Tell whether there are bytes under `name`."""
+    def size(self, name: str) -> int | None:
+        """Return how many bytes there are under `name`; None if there is no such name."""
         with self._trouble():
             if not self._local:
                 self._fs.invalidate_cache()  # others write here too
-            return bool(self._fs.exists(self._place(name)))
+            try:
+                return int(self._fs.size(self._place(name)))
+            except FileNotFoundError:
+                return None
 
     def put_file(self, name: str, file: Path) -> str:
         """Copy a file to `name`, whole or not at all; return the SHA-256 of what was copied.
@@ -79,6 +82,9 @@ class Files:
                     while block := source.read(_BLOCK):
                         sha256.update(block)
                         out.write(block)
+                    if self._local:
+                        out.flush()
+                        os.fsync(out.fileno())  # the ledger says next that it is there
                 if target != place:
                     self._fs.mv(part, place)
             except BaseException:

@@ -83,7 +83,6 @@ def test_out_of_memory_halves_the_batch_and_goes_on(caplog: pytest.LogCaptureFix
     batcher = Batcher(recorder, ONE_TURN, 32)
     asked = images(32)
     assert batcher(asked) == [2.0 * float(image.sum()) for image in asked]
-    assert batcher.most == 4
     assert "out of memory; batches of 4" in caplog.text
     recorder.sizes.clear()
     batcher(asked)
@@ -169,3 +168,19 @@ def test_a_gpu_gets_large_batches_of_tiles_that_have_one_shape() -> None:
 def test_every_network_of_a_process_shares_one_place() -> None:
     assert pick_place("cpu") is pick_place("cpu")
     assert pick_place("cpu", 7).batch == 7
+
+
+def test_what_was_asked_beside_a_failure_does_not_stay_behind() -> None:
+    asked: list[int] = []
+
+    def fail_once(images: Images, about: None) -> list[int]:
+        asked.append(len(images[0]))
+        if len(asked) == 1:
+            raise ValueError("once")
+        return [int(image.max()) for image in images[0]]
+
+    batcher = Batcher(fail_once, ONE_TURN, 4)
+    with pytest.raises(ValueError, match="once"):
+        batcher(images(12))
+    batcher(images(1, seed=5))
+    assert asked == [4, 1]

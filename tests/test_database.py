@@ -125,6 +125,13 @@ def test_a_url_that_names_no_database_of_ours_is_refused(url: str) -> None:
         open_database(url)
 
 
+@pytest.mark.parametrize("url", ["postgresql://archive:s3cret@db:54x2/a", "mysql://archive:s3cret@db/a"])
+def test_a_password_never_stands_in_an_error(url: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        open_database(url)
+    assert "s3cret" not in one_line(error) and "archive:***@db" in one_line(error)
+
+
 def test_a_database_of_another_program_is_left_as_it_is(tmp_path: Path) -> None:
     file = tmp_path / "places.db"
     with sqlite3.connect(file) as theirs:

@@ -149,3 +149,9 @@ def test_a_writer_that_is_killed_leaves_no_half_blob(tmp_path: Path) -> None:
     assert list(files.names()) == ["crops/1.npz"]
     files.keep_only("crops/", lambda: {"crops/1.npz"}, unfinished=True)
     assert [path.name for path in (tmp_path / "crops").iterdir()] == ["1.npz"]
+
+
+def test_a_password_never_stands_in_an_error_of_files() -> None:
+    with pytest.raises(SettingsError) as error:
+        Files("sftpx://archive:s3cret@host/x")
+    assert "s3cret" not in str(error.value) and "archive:***@host" in str(error.value)

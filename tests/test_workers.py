@@ -305,6 +305,23 @@ def test_a_command_without_broker_and_workers_keep_out_of_each_others_way(rack: 
 
 
 @on_redis
+def test_pages_that_a_command_left_are_brought_to_workers(rack: Rack) -> None:
+    scans = drawn_scans(rack.folder, 2)
+    refused = rack.archive("ingest", scans, "--max-pixels", "1000", code=4, ARCHIVE_BROKER_URL="")
+    assert "2 pages failed" in refused.stderr
+    shared = rack.folder / "files" / "scans"
+    assert not shared.exists()
+    rack.archive("failed", "retry", "--all")
+    assert len(list(shared.iterdir())) == 2
+    for copy in shared.iterdir():
+        copy.unlink()
+    rack.archive("ingest", scans)  # known, and left to read
+    assert len(list(shared.iterdir())) == 2
+    found = rack.archive("ingest", rack.folder, "--dry-run")
+    assert "would read 0 pages" in found.stderr  # the copies are no scans of their own
+
+
+@on_redis
 def test_failed_pages_are_tried_again_by_workers(rack: Rack) -> None:
     scans = drawn_scans(rack.folder, 2)
     rack.archive("ingest", scans)

@@ -21,14 +21,13 @@ from workers.app import EMBEDDED, QUEUES
 from workers.broker import Broker
 from workers.deaths import BEAT_EVERY_S
 from workers.feeder import Feeder
-from workers.feeding import QUEUE_LEASE_S, queue_feeder
+from workers.feeding import QUEUE_LEASE_S, queue_feeder, sweep_now_and_then
 from workers.stages import Bench, sweep
 
 log = logging.getLogger(__name__)
 
 COMMAND_PATIENCE_S = 15.0  # how long a command waits for storage that is away
 STUCK_S = 60.0  # nothing was taken for so long though messages wait: Celery lost its connection for good
-SWEEP_EVERY_S = 3600.0
 
 Jobs = dict[str, Callable[[], None]]
 
@@ -96,7 +95,7 @@ class Sole:
         n = ledger.void_leases(
             bench.db, now=time.time(), max_deaths=self._settings.max_deaths, cause=self._cause
         )
-        n_stray = sweep(bench, alone=True)
+        n_stray = sweep(bench.db, bench.files, alone=True)
         log.info("ready; from the engine before: %d pages in hand, %d stray blobs", n, n_stray)
 
     def jobs(self, bench: Bench, broker: Broker, stop: threading.Event) -> Jobs:
@@ -164,7 +163,10 @@ class Share:
 
     def jobs(self, bench: Bench, broker: Broker, stop: threading.Event) -> Jobs:
         """Return the beat, and the sweep of blobs that nobody needs."""
-        return {"beat": lambda: self._beat(bench, broker, stop), "sweep": lambda: self._sweep(bench, stop)}
+        jobs: Jobs = {"beat": lambda: self._beat(bench, broker, stop)}
+        if (leadership := self._leadership) is not None:
+            jobs["sweep"] = lambda: sweep_now_and_then(bench.db, bench.files, leadership, stop)
+        return jobs
 
     def fatal(self) -> tuple[int, str] | None:
         """Return why the beat ended."""
@@ -197,11 +199,3 @@ class Share:
             if waiting_since is not None and time.monotonic() - waiting_since > STUCK_S:
                 self._fatal = LEFT_ANEW, "got no message though some wait, and begins anew"
                 return
-
-    def _sweep(self, bench: Bench, stop: threading.Event) -> None:
-        while not stop.wait(SWEEP_EVERY_S):
-            try:
-                if self._leadership is not None and self._leadership.held:
-                    log.info("%d stray blobs removed", sweep(bench, alone=False))
-            except StorageError as error:
-                log.warning("stray blobs stay: %s", error)

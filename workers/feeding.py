@@ -12,11 +12,13 @@ from pipeline.database import open_database, refuse_other_tables
 from pipeline.errors import StorageError
 from pipeline.leadership import Leadership
 from pipeline.settings import Settings
+from pipeline.storage import Files
 from workers.app import create_app
 from workers.broker import Broker
 from workers.deaths import Deaths
 from workers.feeder import Feeder
 from workers.in_hand import InHand
+from workers.stages import sweep
 from workers.trouble import LONGEST_PAUSE_S, Trouble
 
 log = logging.getLogger(__name__)
@@ -24,6 +26,7 @@ log = logging.getLogger(__name__)
 QUEUE_LEASE_S = 600.0  # of a message on a broker of many machines
 STEP_S = 0.1
 BUSY_S = 0.5  # so many messages last longer than that
+SWEEP_EVERY_S = 3600.0
 LOOK_EVERY_S = 5.0  # whether the tables are still of this version
 
 
@@ -58,7 +61,10 @@ def feed(settings: Settings, should_stop: Callable[[], bool]) -> None:
     stop = threading.Event()
     in_hand, trouble = InHand(settings.page_deadline_s), Trouble(math.inf)
     thread = threading.Thread(target=feeder.run, args=(stop, in_hand, trouble, leadership.leads), daemon=True)
-    thread.start()
+    sweeping = (db, Files(settings.files), leadership, stop)
+    sweeper = threading.Thread(target=sweep_now_and_then, args=sweeping, daemon=True)
+    for one in (thread, sweeper):
+        one.start()
     log.info("the feeder is ready")
     look_at = 0.0
     try:
@@ -72,6 +78,16 @@ def feed(settings: Settings, should_stop: Callable[[], bool]) -> None:
         stop.set()
         thread.join(LOOK_EVERY_S)
     assert not ended, "the feeder ended by itself; its traceback is above"
+
+
+def sweep_now_and_then(db: Engine, files: Files, leadership: Leadership, stop: threading.Event) -> None:
+    """Remove stray crops until `stop`, as long as this process leads."""
+    while not stop.wait(SWEEP_EVERY_S):
+        try:
+            if leadership.held:
+                log.info("%d stray blobs removed", sweep(db, files, alone=False))
+        except StorageError as error:
+            log.warning("stray blobs stay: %s", error)
 
 
 def _opened(settings: Settings, should_stop: Callable[[], bool]) -> Engine | None:

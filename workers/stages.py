@@ -188,7 +188,7 @@ def _turn(bench: Bench, source: PageSource) -> AbstractContextManager[object]:
     return bench.pdf_turn if is_pdf else nullcontext()
 
 
-def sweep(bench: Bench, *, alone: bool) -> int:
+def sweep(db: Engine, files: Files, *, alone: bool) -> int:
     """Remove the crops that killed processes left behind; return how many.
 
     `alone`: no other process works here, so that unfinished files are of killed ones, too.
@@ -196,10 +196,10 @@ def sweep(bench: Bench, *, alone: bool) -> int:
 
     def wanted() -> set[str]:
         # in this order: a page that is detected between the two is found by the first
-        in_hand = {_blob(ledger_id, token) for ledger_id, token in ledger.attempts(bench.db)}
-        return in_hand | ledger.blobs_in_use(bench.db)
+        in_hand = {_blob(ledger_id, token) for ledger_id, token in ledger.attempts(db)}
+        return in_hand | ledger.blobs_in_use(db)
 
-    return bench.files.keep_only(CROPS, wanted, unfinished=alone)
+    return files.keep_only(CROPS, wanted, unfinished=alone)
 
 
 def _blob(ledger_id: int, token: str) -> str:
