@@ -5,8 +5,9 @@
 Starts a broker and PostgreSQL, queues drawn pages, and lets worker processes read them while they are killed
 (-9, each at a random moment), the broker is killed and started again and emptied, PostgreSQL is restarted,
 messages come twice, and some pages crash or hang whoever opens them.  The same pages are then read once
-more, quietly, by one command (or taken from a run before, by --quiet: the same pages are drawn each time).  Exit code 0 only if every good page was done exactly once, exactly the bad
-ones were set aside, and every row is equal.
+more, quietly, by one command (`--quiet` keeps that run's rows, for the same pages are drawn each time).  Exit
+code 0 only if every good page was done exactly once, exactly the bad ones were set aside, and every row is
+equal.
 """
 
 import argparse
