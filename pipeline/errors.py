@@ -49,7 +49,7 @@ class BusyError(MissingError):
 
 
 class DeviceError(MissingError):
-    """A device failed in the middle of its work; costs no page an attempt."""
+    """A device failed in the middle of its work; the pages on it are tried again, each alone."""
 
     retryable = True
 
