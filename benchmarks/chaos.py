@@ -14,6 +14,7 @@ import argparse
 import os
 import pickle
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -170,7 +171,8 @@ class Chaos:
     def archive(self, *words: str | Path, **other: str) -> None:
         done = subprocess.run([ARCHIVE, *words], env=self.environment | other, capture_output=True, text=True)
         for line in done.stderr.splitlines():
-            self.say(f"  {line}")
+            if not re.match(r"[\d,]+ of [\d,]+ pages", line):  # how far it is
+                self.say(f"  {line}")
 
     def start_worker(self, k: int) -> None:
         """Start a worker where there is none, and again where its parent was killed."""
