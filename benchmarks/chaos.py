@@ -31,7 +31,7 @@ import psycopg
 import redis
 from machine import describe_machine
 from mischief import drawn_scans, install, page, slow_jpeg
-from servers import Postgres, RabbitMQ, Redis, Server
+from servers import Postgres, RabbitMQ, Redis, Server, end_in_order
 
 from pipeline.errors import BrokerError
 from pipeline.ledger import Due
@@ -79,6 +79,7 @@ def main() -> int:
     parser.add_argument("--limit-s", type=float, default=3600)
     options = parser.parse_args()
     print(describe_machine())
+    end_in_order()
     with tempfile.TemporaryDirectory(prefix="archive-chaos-") as folder, ExitStack() as stack:
         Path(folder).chmod(0o755)  # PostgreSQL runs as another user
         return Chaos(Path(folder), options, stack).run()

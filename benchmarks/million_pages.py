@@ -21,7 +21,7 @@ import made_up
 import through_broker
 from machine import describe_machine
 from measures import SERVER, logged, print_sizes, server_of
-from servers import Postgres
+from servers import Postgres, end_in_order
 from sqlalchemy import Engine
 
 from cli.registering import BATCH_FILES
@@ -39,6 +39,7 @@ def main() -> None:
     parser.add_argument("--filled", action="store_true", help="the database is full already: only ask")
     options = parser.parse_args()
     print(describe_machine())
+    end_in_order()
     with database(options.database, sqlite=options.sqlite) as url:
         db = open_database(url)
         print(f"{server_of(db)}, {options.pages:,} pages")

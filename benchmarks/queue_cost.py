@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from machine import describe_machine
-from servers import Postgres, RabbitMQ, Redis, Server
+from servers import Postgres, RabbitMQ, Redis, Server, end_in_order
 from sqlalchemy import Engine, text
 
 from pipeline import catalogue, ledger
@@ -47,6 +47,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=4)
     options = parser.parse_args()
     print(describe_machine())
+    end_in_order()
     with tempfile.TemporaryDirectory(prefix="archive-queue-") as place, ExitStack() as stack:
         folder = Path(place)
         folder.chmod(0o755)  # PostgreSQL runs as another user

@@ -10,6 +10,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
@@ -210,6 +211,11 @@ class Postgres(Server):
     def stop(self) -> None:
         """End it without waiting for those who are connected."""
         self._end(signal.SIGINT)
+
+
+def end_in_order() -> None:
+    """Let SIGTERM end this process as an exception does, so that what it started is stopped."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 def free_port() -> int:

@@ -25,7 +25,7 @@ import psutil
 import psycopg
 from machine import describe_machine
 from PIL import Image, PngImagePlugin
-from servers import Postgres, Redis
+from servers import Postgres, Redis, end_in_order
 
 from pipeline.drawn import draw_page
 from pipeline.sources import find_files, probe, read_page
@@ -44,6 +44,7 @@ def main() -> None:
     parser.add_argument("--threads", default="0", help="pages in hand, of each worker; 0: as suits it")
     options = parser.parse_args()
     print(describe_machine())
+    end_in_order()
     kinds = [int(n) for n in options.workers.split(",")]
     with tempfile.TemporaryDirectory(prefix="archive-throughput-") as place, ExitStack() as stack:
         bench = Throughput(Path(place), stack, options)
