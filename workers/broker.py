@@ -49,9 +49,10 @@ class Broker:
                 raise
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Let go of every connection, those for sending too."""
         with self._lock:
             self._forget()
+        self._app.pool.force_close_all()
 
     def _forget(self) -> None:
         connection, self._connection = self._connection, None
