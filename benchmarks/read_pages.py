@@ -10,8 +10,6 @@ taken out by a run on one page of its own) and the largest resident memory of an
 import argparse
 import contextlib
 import json
-import os
-import platform
 import re
 import statistics
 import subprocess
@@ -23,6 +21,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import psutil
+from machine import describe_machine
 from PIL import Image
 
 from pipeline.drawn import draw_page
@@ -77,9 +76,7 @@ def main() -> None:
     args = parser.parse_args()
     if bool(args.scans) == args.a3:
         parser.error("give either a folder or --a3")
-    asked = ["git", "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
-    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {commit}")
+    print(describe_machine())
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         blank = folder / "blank"

@@ -3,6 +3,7 @@
 import os
 import platform
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -14,10 +15,14 @@ from cli.terminal import counted, size
 from pipeline.database import HEAD, OwnerLock, open_database
 from pipeline.engines import name_of, parse_url, sqlite_file
 from pipeline.errors import ArchiveError, BusyError
+from pipeline.roster import ALIVE_S, all_workers
 from pipeline.settings import NETWORKS, Settings
+from pipeline.sharing import require_shared
 from pipeline.storage import Files
 from workers.agreed import n_cores
 from workers.app import create_app
+from workers.broker import Broker
+from workers.broker import name_of as broker_name
 
 LIBRARIES = ("celery", "torch", "sqlalchemy", "pillow", "pypdfium2", "numpy")
 LEAST_MEMORY_BYTES = 2_000_000_000  # what an A3 page at 600 dpi needs
@@ -44,7 +49,11 @@ def every_check(settings: Settings) -> Iterator[Check]:
     yield _tried("database", lambda: _database(settings), "")
     yield _tried("files", lambda: _files(settings), "make the folder writable, or name another with --files")
     yield _tried("disk", lambda: _disk(settings), "")
-    yield _tried("queue", _queue, "install again: pip install --force-reinstall celery kombu")
+    if settings.broker_url:
+        yield _tried("queue", lambda: _broker(settings), "start the broker, or name another with --broker")
+        yield _tried("workers", lambda: _workers(settings), "")
+    else:
+        yield _tried("queue", _queue, "install again: pip install --force-reinstall celery kombu")
     for kind in NETWORKS:
         yield _tried(kind, partial(_weights, kind, settings), f"install again, or --{kind}")
 
@@ -106,7 +115,7 @@ def _available_bytes() -> int | None:
 def _device(settings: Settings) -> Check:
     import torch
 
-    from models.loaded import pick_device
+    from models.device import pick_device
 
     device = pick_device(settings.device)
     on_gpu = device.type == "cuda"
@@ -161,6 +170,24 @@ def _queue() -> Check:
     with create_app().connection_for_write() as connection:
         connection.ensure_connection(max_retries=1)
     return Check("queue", "ok", "built in (memory://), nothing to install or start")
+
+
+def _broker(settings: Settings) -> Check:
+    require_shared(settings)
+    app = create_app(settings.broker_url)
+    n = Broker(app).n_waiting()
+    return Check("queue", "ok", f"{broker_name(app)}: answers, {counted(n, 'message')} waiting")
+
+
+def _workers(settings: Settings) -> Check:
+    db = open_database(settings.database_url, create=False)
+    try:
+        n = sum(time.time() - seen.seen_at < ALIVE_S for seen in all_workers(db))
+    finally:
+        db.dispose()
+    if not n:
+        return Check("workers", "warn", "none is alive", "start one: `archive worker`")
+    return Check("workers", "ok", f"{n:,} alive")
 
 
 def _weights(kind: str, settings: Settings) -> Check:

@@ -23,9 +23,15 @@ COMMANDS = {
     "ingest": Command(
         "cli.ingest:ingest",
         "Read scans: files and folders, every page of them.",
-        ("AGAIN", "DRY_RUN", "JSON"),
+        ("AGAIN", "WAIT", "DRY_RUN", "JSON"),
     ),
-    "status": Command("cli.status:status", "Show how far the archive is read.", ("JSON",)),
+    "worker": Command(
+        "cli.worker:worker",
+        "Work on the pages that other machines ingested.",
+        ("STAGES", "FEEDER", "HEALTHY"),
+    ),
+    "feeder": Command("cli.feeder:feeder", "Feed the queues that workers take pages from."),
+    "status": Command("cli.status:status", "Show how far the archive is read.", ("WATCH", "JSON")),
     "query": Command(
         "cli.query:query",
         "Find numbers that were read, and where they stand.",

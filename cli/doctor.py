@@ -5,13 +5,14 @@ from dataclasses import asdict
 
 import click
 
-from cli.options import common_options, json_option, reading_options, settings_of
+from cli.options import broker_option, common_options, json_option, reading_options, settings_of
 from cli.terminal import SCHEMA_VERSION, counted, print_json, print_wrapped, say
 from pipeline.errors import MissingError
 
 
 @click.command()
 @json_option
+@broker_option
 @reading_options
 @common_options
 @click.pass_context

@@ -2,12 +2,21 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.options import common_options, database_of, is_verbose, json_option, reading_options, settings_of
+from cli.options import (
+    common_options,
+    database_of,
+    is_verbose,
+    json_option,
+    queue_options,
+    reading_options,
+    settings_of,
+)
 from cli.terminal import SCHEMA_VERSION, counted, print_json, print_wrapped, say, shown_path
 from pipeline.errors import UsageError
 
@@ -90,6 +99,7 @@ def show_failed(ctx: click.Context, names: tuple[str, ...], json: bool) -> None:
 @click.argument("names", nargs=-1, metavar="[ID...]")
 @click.option("--all", is_flag=True, help="Everything that failed.")
 @json_option
+@queue_options
 @reading_options
 @common_options
 @click.pass_context
@@ -97,7 +107,7 @@ def retry_failed(ctx: click.Context, names: tuple[str, ...], all: bool, json: bo
     """Try failed pages and documents again, now.
 
     Mend what the reason says first: free memory, bring the share back,
-    allow larger pages.
+    allow larger pages.  With a broker set workers try them.
 
     \b
     Examples:
@@ -108,11 +118,13 @@ def retry_failed(ctx: click.Context, names: tuple[str, ...], all: bool, json: bo
     if bool(names) == all:
         raise UsageError("name what to try again (`archive failed list` has the names), or give --all")
 
+    from cli.queueing import queue_scans
     from cli.reading import find_weights, read_scans
     from cli.summary import leave, outcome_json, tell_outcome
     from pipeline import ledger
     from pipeline.database import OwnerLock
     from pipeline.paths import text_to_path
+    from pipeline.sharing import require_shared
 
     chosen = _failures(ctx)
     if names:
@@ -122,7 +134,11 @@ def retry_failed(ctx: click.Context, names: tuple[str, ...], all: bool, json: bo
         return
     settings = settings_of(ctx)
     weights = find_weights(settings)  # before anything is put back that could not be read
-    with database_of(ctx) as db, OwnerLock(settings.database_url) as lock:
+    if settings.broker_url:
+        require_shared(settings)
+    with ExitStack() as stack:
+        db = stack.enter_context(database_of(ctx))
+        lock = None if settings.broker_url else stack.enter_context(OwnerLock(settings.database_url))
         ledger.retry(
             db,
             everything=all,  # a list of a million would be too long for one statement
@@ -131,7 +147,12 @@ def retry_failed(ctx: click.Context, names: tuple[str, ...], all: bool, json: bo
             now=time.time(),
         )
         documents = [text_to_path(failure.path) for failure in chosen if failure.ledger_id is None]
-        outcome = read_scans(db, settings, weights, documents, lock, again=False)
+        if lock is None:  # what is put back is brought to where workers find it
+            scans = {text_to_path(failure.path) for failure in chosen if failure.ledger_id is not None}
+            documents += sorted(path for path in scans if path.exists())
+            outcome = queue_scans(db, settings, weights, documents, again=False, wait=False)
+        else:
+            outcome = read_scans(db, settings, weights, documents, lock, again=False)
     if json:
         print_json(outcome_json(outcome))
     tell_outcome(outcome, verbose=is_verbose(ctx))

@@ -3,12 +3,25 @@
 import threading
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from cli.options import common_options, database_of, is_verbose, json_option, reading_options, settings_of
+from cli.options import (
+    common_options,
+    database_of,
+    is_verbose,
+    json_option,
+    queue_options,
+    reading_options,
+    settings_of,
+)
 from cli.terminal import print_json
-from pipeline.errors import MissingError, PagesFailedError
+from pipeline.errors import MissingError, PagesFailedError, UsageError
+
+if TYPE_CHECKING:
+    from cli.reading import Weights
+    from pipeline.settings import Settings
 
 
 @click.command()
@@ -16,12 +29,16 @@ from pipeline.errors import MissingError, PagesFailedError
     "paths", nargs=-1, required=True, type=click.Path(exists=True, readable=False, path_type=Path)
 )
 @click.option("--again", is_flag=True, help="Read known pages once more, with today's weights, as a new run.")
+@click.option("--wait", is_flag=True, help="With a broker: stay until workers have read every page.")
 @click.option("--dry-run", is_flag=True, help="Say what would be read; write nothing.")
 @json_option
+@queue_options
 @reading_options
 @common_options
 @click.pass_context
-def ingest(ctx: click.Context, paths: tuple[Path, ...], again: bool, dry_run: bool, json: bool) -> None:
+def ingest(
+    ctx: click.Context, paths: tuple[Path, ...], again: bool, wait: bool, dry_run: bool, json: bool
+) -> None:
     """Read scans: files and folders, every page of them.
 
     Finds the digits of each page, reads them and keeps the numbers.  PATHS
@@ -31,6 +48,9 @@ def ingest(ctx: click.Context, paths: tuple[Path, ...], again: bool, dry_run: bo
     A file that was read is not read again.  Stopped by Ctrl-C, a crash or a
     power cut, give the same command again: it goes on where it was, with
     --again too.
+
+    With a broker set, pages are written down for `archive worker` to read,
+    on any machine, and the command leaves.
 
     \b
     Examples:
@@ -50,8 +70,36 @@ def ingest(ctx: click.Context, paths: tuple[Path, ...], again: bool, dry_run: bo
 
     settings = settings_of(ctx)
     weights = find_weights(settings)  # before a database is made that nothing could be read into
+    if settings.broker_url:
+        _queue(ctx, settings, weights, paths, again=again, wait=wait, json=json)
+        return
+    if wait:
+        raise UsageError("--wait is for pages that workers read; without a broker this command reads them")
     with database_of(ctx, create=True) as db, OwnerLock(settings.database_url) as lock:
         outcome = read_scans(db, settings, weights, paths, lock, again=again)
+    if json:
+        print_json(outcome_json(outcome))
+    tell_outcome(outcome, verbose=is_verbose(ctx))
+    leave(ctx, outcome)
+
+
+def _queue(
+    ctx: click.Context,
+    settings: "Settings",
+    weights: "Weights",
+    paths: tuple[Path, ...],
+    *,
+    again: bool,
+    wait: bool,
+    json: bool,
+) -> None:
+    from cli.queueing import queue_scans
+    from cli.summary import leave, outcome_json, tell_outcome
+    from pipeline.sharing import require_shared
+
+    require_shared(settings)
+    with database_of(ctx, create=True) as db:
+        outcome = queue_scans(db, settings, weights, paths, again=again, wait=wait)
     if json:
         print_json(outcome_json(outcome))
     tell_outcome(outcome, verbose=is_verbose(ctx))

@@ -1,12 +1,11 @@
 """The `archive` command: the group of commands, and the one place where errors become a line and a code."""
 
 import contextlib
-import difflib
 import errno
+import logging
 import os
 import signal
 import sys
-import traceback
 from importlib import import_module
 from typing import NoReturn
 
@@ -43,6 +42,8 @@ class Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Return the command that is meant; UsageError names the nearest one."""
         if args[0] not in COMMANDS and not args[0].startswith("-"):
+            import difflib  # takes long, and is for mistakes
+
             near = difflib.get_close_matches(args[0], COMMANDS, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             ctx.fail(f"there is no command {args[0]!r}{hint}")
@@ -81,7 +82,12 @@ def main() -> NoReturn:
         # a file name that the terminal's encoding lacks must not end a long listing
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     code = run(sys.argv[1:])
-    sys.exit(code)
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+            stream.flush()
+    # all is written and closed; to take apart what was imported would take a tenth of a short command's time
+    os._exit(code)
 
 
 def run(args: list[str]) -> int:
@@ -128,6 +134,8 @@ def _usage(error: click.ClickException) -> int:
 
 def _fail(message: str, code: int, verbose: dict[str, bool]) -> int:
     if verbose.get(VERBOSE):
+        import traceback
+
         traceback.print_exc()
     _say("archive: " + " ".join(message.split()))
     return code

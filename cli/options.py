@@ -34,7 +34,33 @@ def common_options(command: Decorated) -> Decorated:
 def reading_options(command: Decorated) -> Decorated:
     """Add the settings that say how pages are read."""
     networks = (_device, _orienter, _detector, _classifier, _rescorer, _recogniser, _judge)
-    for add in reversed((_max_pixels, _dpi, _threads, *networks, _deadline, _deaths)):
+    for add in reversed((_max_pixels, _dpi, _threads, _batch, *networks, _deadline, _deaths)):
+        command = add(command)
+    return command
+
+
+def queue_options(command: Decorated) -> Decorated:
+    """Add the settings of a queue that other machines work on."""
+    for add in reversed((_broker, _shared)):
+        command = add(command)
+    return command
+
+
+def broker_option(command: Decorated) -> Decorated:
+    """Add --broker."""
+    return _broker(command)
+
+
+def worker_options(command: Decorated) -> Decorated:
+    """Add the settings of a worker, beside those of reading."""
+    for add in reversed((_broker, _in_flight, _cache)):
+        command = add(command)
+    return command
+
+
+def feeder_options(command: Decorated) -> Decorated:
+    """Add the settings of a feeder that works for itself."""
+    for add in reversed((_broker, _in_flight, _deaths)):
         command = add(command)
     return command
 
@@ -161,7 +187,14 @@ _dpi = _setting(
     "For PDF pages that are no plain scan.  [default: 300]",
 )
 _threads = _setting(
-    "--threads", "threads", "N", click.IntRange(0), "Pages at a time.  [default: one a core, 4 at most]"
+    "--threads",
+    "threads",
+    "N",
+    click.IntRange(0),
+    "Pages at a time.  [default: one a core, 4 at most; more on a GPU]",
+)
+_batch = _setting(
+    "--batch", "batch", "N", click.IntRange(0), "Crops in a batch.  [default: as suits the device]"
 )
 _device = _setting("--device", "device", "NAME", str, "auto, cpu, cuda or cuda:N.  [default: auto]")
 _orienter = _setting("--orienter", "orienter", "FILE", FILE, "Other weights to tell a page's way up with.")
@@ -174,6 +207,20 @@ _recogniser = _setting(
     "--recogniser", "recogniser", "FILE", FILE, "Other weights to read whole numbers with."
 )
 _judge = _setting("--judge", "judge", "FILE", FILE, "Other weights to judge whole numbers with.")
+_broker = _setting(
+    "--broker", "broker_url", "URL", str, "Where pages are queued: redis://… or amqp://…  [default: no queue]"
+)
+_shared = _setting(
+    "--shared",
+    "shared_folders",
+    "FOLDERS",
+    str,
+    "Scans in these are not copied: every worker sees them.",
+)
+_cache = _setting("--cache", "cache", "FOLDER", FILE, "Where fetched scans and weights are kept.")
+_in_flight = _setting(
+    "--max-in-flight", "max_in_flight", "N", click.IntRange(1), "Messages in the broker.  [default: 1000]"
+)
 _deadline = _setting(
     "--page-deadline",
     "page_deadline_s",

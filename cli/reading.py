@@ -16,9 +16,10 @@ from cli.terminal import counted
 from pipeline import catalogue, ledger, queries
 from pipeline.adoption import adopt
 from pipeline.database import OwnerLock, reading, writing
-from pipeline.errors import MissingError
+from pipeline.errors import BusyError, MissingError
 from pipeline.ledger import Counts, FailedId
 from pipeline.queries import Failure
+from pipeline.roster import ALIVE_S, all_workers
 from pipeline.settings import NETWORKS, Settings
 from workers.watch import run_until_done
 
@@ -38,6 +39,7 @@ class Outcome:
     seconds: float
     failures: tuple[Failure, ...]  # pages that failed now
     signal: int | None
+    queued: bool  # workers read the pages, not this command
 
     @property
     def n_failed_now(self) -> int:
@@ -59,9 +61,10 @@ def read_scans(
     Raises MissingError, StorageError; a page that can't be read is no error.
     """
     started = time.monotonic()
+    _refuse_workers(db)
     before = ledger.counts(db)
     failed_before = ledger.failed_ids(db)
-    run_id = _run(db, settings, weights, again=again)
+    run_id = begin_run(db, settings, weights, again=again)
     adopt(db, run_id)
     registration = Registration(roots, settings, db, run_id, again=again)
     with stop_requests() as request:
@@ -71,7 +74,7 @@ def read_scans(
                 progress.tell(f"{counted(n_left, 'page')} left from before, read too")
             registration.start()
             try:
-                counts = run_until_done(
+                run_until_done(
                     db,
                     settings,
                     on_progress=watch.show,
@@ -84,18 +87,45 @@ def read_scans(
                 registration.stop()
         if registration.error is not None:
             raise registration.error
-        counts = ledger.counts(db)  # the pages in hand were finished while the engine stopped
+    # counted anew: the pages in hand were finished while the engine stopped
+    seconds = time.monotonic() - started
+    return outcome_of(db, registration.tally, before, failed_before, seconds, request.number)
+
+
+def _refuse_workers(db: Engine) -> None:
+    """Raise BusyError where workers are alive: our engine would take back what they have in hand."""
+    alive = [seen.worker for seen in all_workers(db) if time.time() - seen.seen_at < ALIVE_S]
+    if alive:
+        raise BusyError(
+            f"{counted(len(alive), 'worker')} of other commands read pages of this database (one on"
+            f" {alive[0].host}); name their broker with --broker, or stop them"
+        )
+
+
+def outcome_of(
+    db: Engine,
+    tally: Tally,
+    before: Counts,
+    failed_before: Set[FailedId],
+    seconds: float,
+    signal: int | None,
+    *,
+    queued: bool = False,
+) -> Outcome:
+    """Return what a command did, by the counts before it and now."""
+    counts = ledger.counts(db)
     failed_now = ledger.failed_ids(db)
     return Outcome(
-        tally=registration.tally,
+        tally=tally,
         n_done=counts.n_done - before.n_done,
         n_open=counts.n_open,
         n_failed_before=len(failed_now & failed_before),
         n_digits=counts.n_digits - before.n_digits,
         n_numbers=counts.n_numbers - before.n_numbers,
-        seconds=time.monotonic() - started,
+        seconds=seconds,
         failures=_failures(db, failed_now - failed_before),
-        signal=request.number,
+        signal=signal,
+        queued=queued,
     )
 
 
@@ -139,7 +169,8 @@ def _sha256(file: Path) -> str:
         ) from error
 
 
-def _run(db: Engine, settings: Settings, weights: Weights, *, again: bool) -> int:
+def begin_run(db: Engine, settings: Settings, weights: Weights, *, again: bool) -> int:
+    """Return the run of these weights and settings; with `again` a fresh one."""
     # of the settings only these change what is read; the others say how fast, and what is refused
     changing = {
         **{kind: sha256 for kind, sha256 in weights.items() if kind not in ("detector", "classifier")},

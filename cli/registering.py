@@ -7,24 +7,27 @@ batches: the engine can't write while our transaction is open, so none is open w
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 
 from sqlalchemy import ColumnElement, Connection, Engine, select
 
 from pipeline import catalogue
+from pipeline.bulk import add_documents
 from pipeline.database import reading, writing
 from pipeline.engines import parse_url, sqlite_file
-from pipeline.errors import NotAScanError, SourceError
+from pipeline.errors import NotAScanError, SourceError, SourceGoneError
 from pipeline.paths import path_to_text
 from pipeline.probing import Prober
 from pipeline.settings import Settings
+from pipeline.sharing import SCANS, WEIGHTS
 from pipeline.sources import Document, DocumentError, Unreadable, find_files
-from pipeline.tables import documents
+from pipeline.tables import OPEN, documents, ledger, pages
 from workers.agreed import log_path
+from workers.stages import CROPS
 
 BATCH_FILES = 500
 LOOK_UP_FILES = 100  # in one transaction: one each would take longer than looking them up
@@ -36,6 +39,7 @@ LEAVE_S = 5.0
 class Known:
     """A file that did not change since it was registered as this document."""
 
+    path: Path
     document_id: int
 
 
@@ -73,6 +77,7 @@ class Tally:
 
 
 Found = Document | Known | Unread
+Share = Callable[[Path, str], None]
 
 
 def look(
@@ -91,7 +96,7 @@ def look(
                 if isinstance(path, Unreadable):
                     yield from _unreadable(path, tally)
                 elif path in known:
-                    yield Known(known[path])
+                    yield Known(path, known[path])
                 else:
                     yield from _probed(prober, path, tally)
 
@@ -108,7 +113,8 @@ def own_files(settings: Settings) -> frozenset[Path]:
         endings = ("", "-wal", "-shm", "-journal", ".lock")
         own |= {database.with_name(database.name + ending) for ending in endings}
     if "://" not in settings.files:
-        own |= {(Path(settings.files) / "crops").resolve(), log_path(settings).resolve()}
+        ours = (Path(settings.files) / place for place in (CROPS, SCANS, WEIGHTS))
+        own |= {*(place.resolve() for place in ours), log_path(settings).resolve()}
     return frozenset(own)
 
 
@@ -117,7 +123,7 @@ def count_only(every: Iterable[Found], db: Engine | None, tally: Tally, *, again
     seen: set[str] = set()
     for found in every:
         match found:
-            case Known(document_id):
+            case Known(_, document_id):
                 tally.n_known += 1
                 if again:
                     tally.n_pages += _n_pages(db, documents.c.id == document_id, seen)
@@ -136,15 +142,26 @@ def count_only(every: Iterable[Found], db: Engine | None, tally: Tally, *, again
 
 
 class Registration:
-    """Registers all files under `roots` for a run, in a thread; `finished` also when it broke off."""
+    """Registers all files under `roots` for a run, in a thread; `finished` also when it broke off.
+
+    `share` brings a file, with the SHA-256 of its bytes, to where other machines reach it, before its pages
+    are there to be read.
+    """
 
     def __init__(
-        self, roots: Sequence[Path], settings: Settings, db: Engine, run_id: int, *, again: bool
+        self,
+        roots: Sequence[Path],
+        settings: Settings,
+        db: Engine,
+        run_id: int,
+        *,
+        again: bool,
+        share: Share | None = None,
     ) -> None:
         self.tally = Tally()
         self.error: Exception | None = None
         self._roots, self._settings, self._db = roots, settings, db
-        self._run_id, self._again = run_id, again
+        self._run_id, self._again, self._share = run_id, again, share
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="registration", daemon=True)
 
@@ -166,17 +183,46 @@ class Registration:
     def _run(self) -> None:
         try:
             for batch in _batches(look(self._roots, self._settings, self._db, self.tally, self._stop)):
+                shared = [self._shared(found) for found in batch]
                 with writing(self._db) as conn:
-                    for found in batch:
-                        self._add(conn, found)
+                    self._add(conn, shared)
         except Exception as error:  # the main thread raises it
             self.error = error
 
-    def _add(self, conn: Connection, found: Found) -> None:
-        now = time.time()
+    def _shared(self, found: Found) -> Found:
+        """Return what was found, once other machines reach it; a file that is gone now can't be read."""
+        if self._share is None or isinstance(found, Unread):
+            return found
+        if isinstance(found, Known) and not (self._again or _is_left(self._db, found.document_id)):
+            return found
+        sha256 = found.sha256 if isinstance(found, Document) else _sha256_of(self._db, found.document_id)
+        try:
+            self._share(found.path, sha256)
+        except SourceGoneError as error:
+            return Unread(found.path, str(error), None)
+        return found
+
+    def _add(self, conn: Connection, batch: Sequence[Found]) -> None:
+        # in the order in which they were found: a path may come twice, as one kind and the other
+        for kind, some in groupby(batch, type):
+            if kind is Document:
+                self._add_documents(conn, [found for found in some if isinstance(found, Document)])
+            else:
+                for found in some:
+                    self._add_other(conn, found)
+
+    def _add_documents(self, conn: Connection, found: Sequence[Document]) -> None:
+        for added in add_documents(conn, found, self._run_id, again=self._again, now=time.time()):
+            self.tally.n_pages += added.n_new_pages
+            if added.known:
+                self.tally.n_known += 1
+            else:
+                self.tally.n_new += 1
+
+    def _add_other(self, conn: Connection, found: Found) -> None:
         tally = self.tally
         match found:
-            case Known(document_id):
+            case Known(_, document_id):
                 tally.n_known += 1
                 if self._again:
                     tally.n_pages += catalogue.add_again(conn, document_id, self._run_id)
@@ -189,7 +235,7 @@ class Registration:
                     format=document.format if document else None,
                     size_bytes=document.size_bytes if document else None,
                     modified_at=document.modified_at if document else None,
-                    now=now,
+                    now=time.time(),
                 )
                 # the same bytes failed before: known; a file that couldn't be opened failed now, too
                 if added.known and document is not None:
@@ -197,13 +243,6 @@ class Registration:
                 else:
                     tally.n_failed += 1
                     tally.failed.append(_passed(path, reason))
-            case Document():
-                added = catalogue.add_document(conn, found, self._run_id, again=self._again, now=now)
-                tally.n_pages += added.n_new_pages
-                if added.known:
-                    tally.n_known += 1
-                else:
-                    tally.n_new += 1
 
 
 def _unreadable(found: Unreadable, tally: Tally) -> Iterator[Unread]:
@@ -244,6 +283,22 @@ def _has_bytes(db: Engine | None, sha256: str) -> bool:
     has_pages = select(documents.c.id).where(documents.c.sha256 == sha256, documents.c.n_pages > 0)
     with reading(db) as conn:
         return conn.scalar(has_pages) is not None
+
+
+def _is_left(db: Engine, document_id: int) -> bool:
+    """Tell whether a page of a document is still to be read: begun without a broker, or tried again."""
+    left = (
+        select(ledger.c.id)
+        .join(pages, pages.c.id == ledger.c.page_id)
+        .where(pages.c.document_id == document_id, ledger.c.state.in_(OPEN))
+    )
+    with reading(db) as conn:
+        return conn.execute(left.limit(1)).first() is not None
+
+
+def _sha256_of(db: Engine, document_id: int) -> str:
+    with reading(db) as conn:
+        return str(conn.execute(select(documents.c.sha256).where(documents.c.id == document_id)).scalar_one())
 
 
 def _n_pages(db: Engine | None, which: ColumnElement[bool], seen: set[str]) -> int:

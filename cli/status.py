@@ -7,30 +7,39 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.options import common_options, database_of, json_option
+from cli.options import broker_option, common_options, database_of, json_option, settings_of
 from cli.terminal import SCHEMA_VERSION, counted, print_json
+from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
     from pipeline.status import Status
 
 
 @click.command()
+@click.option("--watch", is_flag=True, help="Look again every two seconds, until Ctrl-C.")
 @json_option
+@broker_option
 @common_options
 @click.pass_context
-def status(ctx: click.Context, json: bool) -> None:
+def status(ctx: click.Context, watch: bool, json: bool) -> None:
     """Show how far the archive is read.
 
     Pages by state, documents, digits and numbers, and how fast it goes.
-    A page waits, its digits are found, it is done; or it failed.
+    A page waits, its digits are found, it is done; or it failed.  With --watch
+    also the workers, what waits in the queues, and how long it will take.
 
     \b
     Examples:
       archive status
       archive --database room7.db status
-      watch -n 5 archive status
+      archive status --watch
       archive status --json
     """
+    if watch:
+        if json:
+            raise UsageError("--watch is for people; --json looks once")
+        _watch(ctx)
+        return
     # a tenth of a second of half a one: looking for cycles among what is only imported
     gc.disable()
     from pipeline.database import reading
@@ -41,14 +50,22 @@ def status(ctx: click.Context, json: bool) -> None:
     if json:
         print_json({"schema_version": SCHEMA_VERSION, **asdict(found)})
     else:
-        _print(found)
+        _print(found, "`archive worker`" if settings_of(ctx).broker_url else "`archive ingest`")
 
 
-def _print(found: "Status") -> None:
+def _watch(ctx: click.Context) -> None:
+    from cli.signals import stop_requests
+    from cli.watching import watch
+
+    with database_of(ctx) as db, stop_requests() as request:
+        watch(db, settings_of(ctx), lambda: request.number is not None)
+
+
+def _print(found: "Status", reader: str) -> None:
     lines = [
         ("documents", found.n_documents, _failed_documents(found.n_failed_documents)),
         ("pages", found.n_pages, ""),
-        ("  waiting", found.n_waiting, "" if not found.n_waiting else "`archive ingest` reads on"),
+        ("  waiting", found.n_waiting, "" if not found.n_waiting else f"{reader} reads on"),
         ("  found", found.n_detected, "" if not found.n_detected else "digits found, not yet read"),
         ("  done", found.n_done, ""),
         ("  failed", found.n_failed, "" if not found.n_failed else "`archive failed list` says why"),

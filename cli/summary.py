@@ -20,7 +20,7 @@ def tell_outcome(outcome: Outcome, *, verbose: bool) -> None:
     tally = outcome.tally
     if tally.n_new or tally.n_known or tally.n_failed:
         say(_documents_line(tally))
-    say(_pages_line(outcome))
+    say(_queued_line(outcome) if outcome.queued and outcome.n_open else _pages_line(outcome))
     tell_passed(tally, verbose=verbose)
     if outcome.failures:
         say(f"{counted(len(outcome.failures), 'page')} failed:")
@@ -36,6 +36,8 @@ def tell_outcome(outcome: Outcome, *, verbose: bool) -> None:
     if outcome.signal is not None:
         say(f"stopped with {counted(outcome.n_open, 'page')} left")
         say(f"go on:    {shlex.join(['archive', *sys.argv[1:]])}")
+    elif outcome.queued and outcome.n_open:
+        say("how far:  archive status")
     elif outcome.n_numbers:
         say("numbers:  archive query")
 
@@ -129,6 +131,11 @@ def _pages_line(outcome: Outcome) -> str:
         f"{counted(outcome.n_done, 'page')} read in {seconds}:"
         f" {counted(outcome.n_digits, 'digit')}, {counted(outcome.n_numbers, 'number')}"
     )
+
+
+def _queued_line(outcome: Outcome) -> str:
+    more = f"; {counted(outcome.n_done, 'page')} read meanwhile" if outcome.n_done else ""
+    return f"{counted(outcome.n_open, 'page')} wait for workers{more}"
 
 
 def _tell_each(passed: Sequence[Passed], *, verbose: bool) -> None:

@@ -136,7 +136,7 @@ def classifier(
     config, recipe = ClassifierConfig(), classifier_recipe(minutes, seed, goes_on=start is not None)
     job = Job(settings_of(ctx).device, output, start, (*sets, *(["mnist"] if mnist else [])))
     training = job.begin("digit-classifier", lambda: DigitClassifier(config), config, recipe)
-    drawer = load_detector(boxes, "cpu").network if boxes else None
+    drawer = load_detector(boxes, "cpu") if boxes else None
     rng = np.random.default_rng(seed)
     crops = [(page_crops(pages, drawer, rng), share) for pages, share in read_sets(sets)]
     if mnist:
@@ -188,7 +188,7 @@ def recogniser(
     config, recipe = RecogniserConfig(), recogniser_recipe(minutes, seed, goes_on=start is not None)
     job = Job(settings_of(ctx).device, output, start, sets)
     training = job.begin("number-recogniser", lambda: NumberRecogniser(config), config, recipe)
-    drawer = load_detector(boxes, "cpu").network
+    drawer = load_detector(boxes, "cpu")
     rng = np.random.default_rng(seed)
     numbers = [(page_numbers(pages, drawer, rng), share) for pages, share in read_sets(sets)]
     if not any(part.texts for part, _ in numbers):

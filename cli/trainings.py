@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from models.checkpoint import Metadata, grow_into, load_checkpoint, save_checkpoint
-from models.loaded import pick_device
+from models.device import pick_device
 from models.training import Losses, Progress, Recipe, Training
 from pipeline.errors import OutputError, SourceError, UsageError
 from pipeline.label_sets import read_label_set

@@ -5,9 +5,6 @@ Eleven classes: ten digits, and a reject.
 
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -15,7 +12,6 @@ from models.layers import Block, conv
 from pipeline.crops import VIEWS
 
 N_CLASSES = 11  # ten digits, and REJECT for a crop that shows none
-_BATCH = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +45,6 @@ class DigitClassifier(nn.Module):
         x = self.at5(self.at10(self.at20(self.fine(crops)))).flatten(1)  # (N, d·5·5)
         logits: Tensor = self.classes(self.dropout(F.relu(self.hidden(self.dropout(x)))))
         return logits
-
-
-def predict(network: nn.Module, crops: npt.NDArray[np.uint8], device: torch.device) -> Tensor:
-    """Return the logits of a network on crops, uint8 (N, 2, 40, 40): float (N, 11), on the CPU."""
-    answers = [torch.zeros(0, N_CLASSES)]
-    with torch.inference_mode():
-        for start in range(0, len(crops), _BATCH):
-            batch = torch.from_numpy(crops[start : start + _BATCH]).to(device).float().div(255)
-            answers.append(network(batch.contiguous(memory_format=torch.channels_last)).float().cpu())
-    return torch.cat(answers)
 
 
 def classifier_loss(logits: Tensor, classes: Tensor) -> Tensor:

@@ -8,9 +8,8 @@ import numpy.typing as npt
 import torch
 from torchvision.ops import box_iou
 
-from models.detector import DigitDetector
+from models.loaded import Detector
 from models.scale import DIGIT_PX
-from models.tiles import detect_boxes
 from pipeline.crops import CROP_ZOOM
 from pipeline.labels import LabelledPage
 from pipeline.page import Box, Detection
@@ -39,9 +38,9 @@ def shown(page: LabelledPage, rng: np.random.Generator, scales: float) -> tuple[
     return page.scaled(scale), page.scaled(scale * CROP_ZOOM)
 
 
-def labelled_boxes(page: LabelledPage, detector: DigitDetector, score_bar: float) -> LabelledBoxes:
+def labelled_boxes(page: LabelledPage, detector: Detector, score_bar: float) -> LabelledBoxes:
     """Return the detector's boxes on a page at its size, those whose score is over a bar."""
-    drawn = detect_boxes(detector, page.ink, score_bar, torch.device("cpu"))
+    drawn = detector.boxes(page.ink, score_bar)
     true = torch.from_numpy(page.boxes.astype(np.float32))
     iou = box_iou(torch.from_numpy(drawn[:, :4].astype(np.float32)), true).numpy()
     if not page.digits:

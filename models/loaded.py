@@ -1,7 +1,10 @@
-"""The loaded networks as the rest of the house knows them: uint8 arrays in, numpy and our own words out."""
+"""The loaded networks as the rest of the house knows them: uint8 arrays in, numpy and our own words out.
+
+What threads ask at the same time shares batches (`models/batching.py`).
+"""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,16 +15,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from models.batching import Batcher, Images, tensor
 from models.checkpoint import Metadata, file_sha256, load_checkpoint, load_weights
-from models.classifier import ClassifierConfig, DigitClassifier, predict
-from models.detector import DetectorConfig, DigitDetector
+from models.classifier import N_CLASSES, ClassifierConfig, DigitClassifier
+from models.detector import DetectorConfig, DigitDetector, decode_maps
+from models.device import Place, pick_place
 from models.judge import JudgeConfig, NumberJudge
-from models.memory import keep_freed_memory
 from models.orienter import OrienterConfig, PageOrienter, orienting_windows
-from models.recogniser import N_CLASSES, N_COLUMNS, NumberRecogniser, RecogniserConfig
+from models.recogniser import N_CLASSES as N_MARKS
+from models.recogniser import N_COLUMNS, NumberRecogniser, RecogniserConfig
 from models.rescorer import DigitRescorer, RescorerConfig, box_features
 from models.scale import Look, look_at, settle_scale
-from models.tiles import detect_boxes
+from models.tiles import Boxes, detect_boxes
 from pipeline.confidence import Confidence
 from pipeline.errors import MissingError
 from pipeline.ink import ink_map
@@ -31,17 +36,16 @@ from pipeline.strips import Strips
 SCORE_BAR = 0.20  # hardly a weaker box is a digit
 _SURE_BAR = 0.40  # for boxes that say how large digits are
 _TURN_BAR = 0.4  # a page is looked at turned only where the orienter is this sure
-_STRIPS = 256  # numbers looked at at a time, so that memory is bounded
 
 Network = TypeVar("Network", bound=nn.Module)
+Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
 class Orienter:
     """The loaded orienter; `sha256` names its checkpoint."""
 
-    network: PageOrienter
-    device: torch.device
+    batcher: Batcher[Floats]
     sha256: str
 
     def turned(self, look: Look) -> int:
@@ -49,11 +53,8 @@ class Orienter:
 
         That is 0, 90, 180 or 270; 0 where the page doesn't say it clearly.
         """
-        windows = orienting_windows(look)
-        batch = torch.from_numpy(windows)[:, None].to(self.device).float() / 255
-        with torch.inference_mode():
-            logits = self.network(batch.contiguous(memory_format=torch.channels_last)).float()
-            chances = torch.softmax(torch.log_softmax(logits, dim=1).mean(dim=0), dim=0).cpu().numpy()
+        logits = torch.from_numpy(np.stack(self.batcher(orienting_windows(look)[:, None])))  # (K, 4)
+        chances = torch.softmax(torch.log_softmax(logits, dim=1).mean(dim=0), dim=0).numpy()
         best = int(chances.argmax())
         return best * 90 if chances[best] >= _TURN_BAR else 0
 
@@ -62,8 +63,9 @@ class Orienter:
 class Detector:
     """The loaded detector; `sha256` names its checkpoint."""
 
-    network: DigitDetector
-    device: torch.device
+    batcher: Batcher[Boxes]
+    exact: Batcher[Boxes]  # in full precision
+    place: Place
     sha256: str
 
     def detect(self, grey: npt.NDArray[np.uint8], look: Look | None = None) -> PageDetections:
@@ -86,117 +88,134 @@ class Detector:
         return PageDetections(detections, scale)
 
     def scale_of(self, grey: npt.NDArray[np.uint8], look: Look | None = None) -> float:
-        """Return what a page, uint8 (H, W), is multiplied by to be read; `look` is as for `detect`."""
-        return settle_scale(grey, look or look_at(grey), lambda ink: self.boxes(ink, _SURE_BAR))
+        """Return what a page, uint8 (H, W), is multiplied by to be read; `look` is as for `detect`.
 
-    def boxes(self, ink: npt.NDArray[np.uint8], threshold: float) -> npt.NDArray[np.float32]:
-        """Return the boxes of digits on an ink map, uint8 (h, w), as `detect_boxes` does."""
-        return detect_boxes(self.network, ink, threshold, self.device)
+        In full precision everywhere: on a page read a hundredth larger, one digit in ten is another.
+        """
+        return settle_scale(grey, look or look_at(grey), self._sure)
+
+    def _sure(self, ink: npt.NDArray[np.uint8]) -> Boxes:
+        return detect_boxes(ink, lambda tiles: self.exact(tiles, about=_SURE_BAR))
+
+    def boxes(self, ink: npt.NDArray[np.uint8], threshold: float) -> Boxes:
+        """Return the boxes of digits on an ink map, uint8 (h, w), as `detect_boxes` does.
+
+        Those with a score of at least `threshold`.
+        """
+        return detect_boxes(ink, lambda tiles: self.batcher(self.place.padded(tiles), about=threshold))
 
 
 @dataclass(frozen=True, slots=True)
 class Classifier:
     """The loaded classifier; `sha256` names its checkpoint."""
 
-    network: DigitClassifier
+    batcher: Batcher[Floats]
     confidence: Confidence
-    device: torch.device
     sha256: str
 
-    def chances(self, crops: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    def chances(self, crops: npt.NDArray[np.uint8]) -> Floats:
         """Return class probabilities of crops, uint8 (N, 2, 40, 40).
 
         They are float32 (N, 11): digits 0 to 9, then reject.
         """
-        logits = predict(self.network, crops, self.device)
-        return np.asarray(torch.softmax(logits, dim=1).numpy(), np.float32)
+        return np.array(self.batcher(crops), np.float32).reshape(-1, N_CLASSES)
 
 
 @dataclass(frozen=True, slots=True)
 class Rescorer:
     """The loaded rescorer; `sha256` names its checkpoint."""
 
-    network: DigitRescorer
-    device: torch.device
+    batcher: Batcher[float]
     sha256: str
 
-    def odds(self, chances: npt.NDArray[np.float32], found: PageDetections) -> npt.NDArray[np.float64]:
+    def odds(self, chances: Floats, found: PageDetections) -> npt.NDArray[np.float64]:
         """Return the log-odds that each detection of a page holds the digit that is best in it, (N,).
 
         `chances` float32 (N, 11) are the classifier's.
         """
-        features = torch.from_numpy(box_features(chances, found)).to(self.device)
-        with torch.inference_mode():
-            return np.asarray(self.network(features).cpu().numpy(), np.float64)
+        return np.array(self.batcher(box_features(chances, found)), np.float64)
 
 
 @dataclass(frozen=True, slots=True)
 class Recogniser:
     """The loaded recogniser; `sha256` names its checkpoint."""
 
-    network: NumberRecogniser
-    device: torch.device
+    batcher: Batcher[Floats]
     sha256: str
 
-    def columns(self, strips: Strips) -> npt.NDArray[np.float32]:
+    def columns(self, strips: Strips) -> Floats:
         """Return the log chances of what stands in each column of strips, float32 (M, 36, 11).
 
         `strips` are uint8 (M, 3, 36, 144); it looks at their ink alone.
         """
-        columns = [np.zeros((0, N_COLUMNS, N_CLASSES), np.float32)]
-        with torch.inference_mode():
-            for start in range(0, len(strips), _STRIPS):
-                logits = self.network(_seen(strips[start : start + _STRIPS, :1], self.device))
-                columns.append(F.log_softmax(logits.float(), dim=2).cpu().numpy())
-        return np.concatenate(columns)
+        return np.array(self.batcher(strips[:, :1]), np.float32).reshape(-1, N_COLUMNS, N_MARKS)
 
 
 @dataclass(frozen=True, slots=True)
 class Judge:
     """The loaded judge; `sha256` names its checkpoint."""
 
-    network: NumberJudge
-    device: torch.device
+    batcher: Batcher[float]
     sha256: str
 
-    def odds(self, strips: Strips, clues: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    def odds(self, strips: Strips, clues: Floats) -> npt.NDArray[np.float64]:
         """Return the log-odds that each number is right, (M,).
 
         `strips` uint8 (M, 3, 36, 144) and `clues` float32 (M, 81) are what it sees of them.
         """
-        odds = [np.zeros(0, np.float64)]
+        return np.array(self.batcher(strips, clues), np.float64)
+
+
+def load_detector(file: Path, device: str = "auto", batch: int = 0) -> Detector:
+    """Return the detector of a checkpoint; MissingError if it or the device is not there.
+
+    `batch` is how many crops at a time suit the device, and tiles in proportion; 0: as many as suits most.
+    """
+
+    def batcher(*, exactly: bool) -> tuple[Batcher[Boxes], Place]:
+        network, _, place = _loaded(
+            "digit-detector",
+            lambda config: DigitDetector(DetectorConfig(**config)),
+            file,
+            device,
+            batch,
+            exactly=exactly,
+        )
+
+        def find(images: Images, threshold: float) -> list[Boxes]:
+            with torch.inference_mode():
+                every = network(tensor(images[0], place))
+                return [decode_maps(maps, threshold).cpu().numpy() for maps in every]
+
+        return Batcher(find, place, place.n_tiles), place
+
+    fast, place = batcher(exactly=False)
+    exact = fast if place.dtype == torch.float32 else batcher(exactly=True)[0]
+    return Detector(fast, exact, place, file_sha256(file))
+
+
+def load_orienter(file: Path, device: str = "auto", batch: int = 0) -> Orienter:
+    """Return the orienter of a checkpoint; raises and batches as `load_detector`."""
+    network, _, place = _loaded(
+        "page-orienter", lambda config: PageOrienter(OrienterConfig(**config)), file, device, batch
+    )
+
+    def logits(images: Images, _: None) -> Floats:
         with torch.inference_mode():
-            for start in range(0, len(strips), _STRIPS):
-                seen = _seen(strips[start : start + _STRIPS], self.device)
-                said = torch.from_numpy(clues[start : start + _STRIPS]).to(self.device)
-                judged = self.network(seen, said)
-                odds.append(judged.cpu().numpy().astype(np.float64))
-        return np.concatenate(odds)
+            return _on_cpu(network(tensor(images[0], place)))
+
+    return Orienter(Batcher(logits, place, place.batch), file_sha256(file))
 
 
-def load_detector(file: Path, device: str = "auto") -> Detector:
-    """Return the detector of a checkpoint; MissingError if it or the device is not there."""
-    network, _, place = _loaded(
-        "digit-detector", lambda config: DigitDetector(DetectorConfig(**config)), file, device
-    )
-    return Detector(network, place, file_sha256(file))
-
-
-def load_orienter(file: Path, device: str = "auto") -> Orienter:
-    """Return the orienter of a checkpoint; MissingError if it or the device is not there."""
-    network, _, place = _loaded(
-        "page-orienter", lambda config: PageOrienter(OrienterConfig(**config)), file, device
-    )
-    return Orienter(network, place, file_sha256(file))
-
-
-def load_classifier(file: Path, device: str = "auto", *, with_confidence: bool = True) -> Classifier:
-    """Return the classifier of a checkpoint; MissingError if it or the device is not there.
+def load_classifier(
+    file: Path, device: str = "auto", batch: int = 0, *, with_confidence: bool = True
+) -> Classifier:
+    """Return the classifier of a checkpoint; raises and batches as `load_detector`.
 
     Without its confidence it is as it was when its training ended.
     """
     network, metadata, place = _loaded(
-        "digit-classifier", lambda config: DigitClassifier(ClassifierConfig(**config)), file, device
+        "digit-classifier", lambda config: DigitClassifier(ClassifierConfig(**config)), file, device, batch
     )
     fitted = metadata.confidence if with_confidence else {}
     try:
@@ -205,56 +224,81 @@ def load_classifier(file: Path, device: str = "auto", *, with_confidence: bool =
         raise MissingError(
             f"{file}: its confidence is none of ours; fit it anew with `archive train confidence`: {error}"
         ) from error
-    return Classifier(network, confidence, place, file_sha256(file))
+
+    def chances(images: Images, _: None) -> Floats:
+        with torch.inference_mode():
+            return _on_cpu(torch.softmax(network(tensor(images[0], place)).float(), dim=1))
+
+    return Classifier(Batcher(chances, place, place.batch), confidence, file_sha256(file))
 
 
-def load_rescorer(file: Path, device: str = "auto") -> Rescorer:
-    """Return the rescorer of a checkpoint; MissingError if it or the device is not there."""
+def load_rescorer(file: Path, device: str = "auto", batch: int = 0) -> Rescorer:
+    """Return the rescorer of a checkpoint; raises and batches as `load_detector`."""
     network, _, place = _loaded(
-        "digit-rescorer", lambda config: DigitRescorer(RescorerConfig(**config)), file, device
+        "digit-rescorer",
+        lambda config: DigitRescorer(RescorerConfig(**config)),
+        file,
+        device,
+        batch,
+        exactly=True,
     )
-    return Rescorer(network, place, file_sha256(file))
+
+    def odds(features: Images, _: None) -> Floats:
+        with torch.inference_mode():
+            return _on_cpu(network(torch.from_numpy(features[0]).to(place.device)))
+
+    return Rescorer(Batcher(odds, place, place.batch), file_sha256(file))
 
 
-def load_recogniser(file: Path, device: str = "auto") -> Recogniser:
-    """Return the recogniser of a checkpoint; MissingError if it or the device is not there."""
+def load_recogniser(file: Path, device: str = "auto", batch: int = 0) -> Recogniser:
+    """Return the recogniser of a checkpoint; raises and batches as `load_detector`."""
     network, _, place = _loaded(
-        "number-recogniser", lambda config: NumberRecogniser(RecogniserConfig(**config)), file, device
+        "number-recogniser", lambda config: NumberRecogniser(RecogniserConfig(**config)), file, device, batch
     )
-    return Recogniser(network, place, file_sha256(file))
+
+    def columns(images: Images, _: None) -> Floats:
+        with torch.inference_mode():
+            return _on_cpu(F.log_softmax(network(tensor(images[0], place)).float(), dim=2))
+
+    return Recogniser(Batcher(columns, place, place.batch), file_sha256(file))
 
 
-def load_judge(file: Path, device: str = "auto") -> Judge:
-    """Return the judge of a checkpoint; MissingError if it or the device is not there."""
+def load_judge(file: Path, device: str = "auto", batch: int = 0) -> Judge:
+    """Return the judge of a checkpoint; raises and batches as `load_detector`."""
     network, _, place = _loaded(
-        "number-judge", lambda config: NumberJudge(JudgeConfig(**config)), file, device
+        "number-judge",
+        lambda config: NumberJudge(JudgeConfig(**config)),
+        file,
+        device,
+        batch,
+        exactly=True,
     )
-    return Judge(network, place, file_sha256(file))
+
+    def odds(seen: Images, _: None) -> Floats:
+        strips, clues = seen
+        with torch.inference_mode():
+            return _on_cpu(network(tensor(strips, place), torch.from_numpy(clues).to(place.device)))
+
+    return Judge(Batcher(odds, place, place.batch), file_sha256(file))
 
 
-def pick_device(name: str) -> torch.device:
-    """Return the device of that name; "auto" is a GPU where there is one.  Raises MissingError."""
-    keep_freed_memory()
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise MissingError(f"device {name!r} can't be used: {str(error).splitlines()[0]}") from error
-    return device
-
-
-def _seen(strips: Strips, device: torch.device) -> Tensor:
-    """Return strips, uint8 (M, C, 36, 144), as networks see them, float 0 to 1."""
-    seen = torch.from_numpy(np.ascontiguousarray(strips)).to(device).float() / 255
-    return seen.contiguous(memory_format=torch.channels_last)
+def _on_cpu(answers: Tensor) -> Floats:
+    return np.asarray(answers.float().cpu().numpy(), np.float32)
 
 
 def _loaded(
-    kind: str, build: Callable[[dict[str, Any]], Network], file: Path, device: str
-) -> tuple[Network, Metadata, torch.device]:
-    """Return a network of this kind, ready to read, what its checkpoint says, and where it computes."""
+    kind: str,
+    build: Callable[[dict[str, Any]], Network],
+    file: Path,
+    device: str,
+    batch: int,
+    *,
+    exactly: bool = False,
+) -> tuple[Network, Metadata, Place]:
+    """Return a network of this kind, ready to read, what its checkpoint says, and where it computes.
+
+    `exactly`: in full precision, wherever it is.
+    """
     weights, metadata = load_checkpoint(file, kind)
     try:
         # JSON knows no tuples
@@ -262,12 +306,14 @@ def _loaded(
     except (TypeError, ValueError, AttributeError) as error:
         raise MissingError(f"{file}: its configuration makes no {kind}: {error}") from error
     load_weights(network, weights, file)
-    place = pick_device(device)
+    place = pick_place(device, batch)
+    if exactly:
+        place = replace(place, dtype=torch.float32)
     _ready(network, place)
     return network, metadata, place
 
 
-def _ready(network: nn.Module, device: torch.device) -> None:
+def _ready(network: nn.Module, place: Place) -> None:
     """Make a network ready to read: batch normalisation folded into the convolutions (the same, faster)."""
     network.eval()
     for module in network.modules():
@@ -278,4 +324,4 @@ def _ready(network: nn.Module, device: torch.device) -> None:
         ):
             module[0] = fuse_conv_bn_eval(module[0], module[1])
             module[1] = nn.Identity()
-    network.requires_grad_(False).to(device).to(memory_format=torch.channels_last)
+    network.requires_grad_(False).to(place.device, place.dtype).to(memory_format=torch.channels_last)

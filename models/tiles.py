@@ -1,13 +1,13 @@
 """Running the detector over an ink map of any size in tiles, so that memory is bounded."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torchvision.ops import nms
 
-from models.detector import MULTIPLE, DigitDetector, decode_maps
+from models.detector import MULTIPLE
 
 _CORE_PX = 1536  # at most; detections count in the tile whose core holds their centre
 _HALO_PX = 48  # seen round the core: more than a digit is high
@@ -15,22 +15,25 @@ _MAX_BOXES = 20_000  # a page full of figures has 3,000; more is a network that 
 _OVERLAP = 0.5  # of two boxes that share more than this (IoU) the weaker goes
 
 Boxes = npt.NDArray[np.float32]
+Core = tuple[int, int, int, int]  # x, y, width, height
+# tiles uint8 (N, 1, h, w) → of each the boxes, float32 (K, 5): x0, y0, x1, y1, score; in its pixels
+Find = Callable[[npt.NDArray[np.uint8]], Sequence[Boxes]]
 
 
-def detect_boxes(
-    network: DigitDetector, ink: npt.NDArray[np.uint8], threshold: float, device: torch.device
-) -> Boxes:
+def detect_boxes(ink: npt.NDArray[np.uint8], find: Find) -> Boxes:
     """Return the boxes of a page's digits as float32 (K, 5): x0, y0, x1, y1, score; best first.
 
-    `ink` is uint8 (h, w); boxes are in its pixels.  Tiles without any ink are left out.
+    `ink` is uint8 (h, w); boxes are in its pixels.  `find` gives the boxes of each of some tiles.  Tiles
+    without any ink are left out.
     """
+    cores = list(_cores(ink))
+    boxes_of: dict[Core, Boxes] = {}
+    for alike in _by_size(cores):
+        tiles = np.stack([_cut(ink, *core) for core in alike])[:, None]
+        boxes_of |= zip(alike, find(tiles), strict=True)
     found = [np.zeros((0, 5), np.float32)]
-    for x, y, width, height in _cores(ink):
-        tile = _cut(ink, x, y, width, height)
-        batch = torch.from_numpy(tile)[None, None].to(device).float() / 255
-        with torch.inference_mode():
-            maps = network(batch.contiguous(memory_format=torch.channels_last))[0]
-            boxes = decode_maps(maps, threshold).cpu().numpy()
+    for core in cores:
+        (x, y, width, height), boxes = core, boxes_of[core]
         centre_x, centre_y = (boxes[:, 0] + boxes[:, 2]) / 2, (boxes[:, 1] + boxes[:, 3]) / 2
         inside = (
             (centre_x >= _HALO_PX)
@@ -38,16 +41,23 @@ def detect_boxes(
             & (centre_y >= _HALO_PX)
             & (centre_y < _HALO_PX + height)
         )
-        boxes[:, :4] += np.array([x - _HALO_PX, y - _HALO_PX] * 2, np.float32)
-        found.append(boxes[inside])
+        found.append(boxes[inside] + np.array([x - _HALO_PX, y - _HALO_PX] * 2 + [0], np.float32))
     boxes = np.concatenate(found)
     boxes = boxes[np.argsort(-boxes[:, 4], kind="stable")[:_MAX_BOXES]]
     kept = nms(torch.from_numpy(boxes[:, :4]), torch.from_numpy(boxes[:, 4]), _OVERLAP).numpy()
     return np.asarray(boxes[kept], np.float32)
 
 
-def _cores(ink: npt.NDArray[np.uint8]) -> Iterator[tuple[int, int, int, int]]:
-    """Yield (x, y, width, height) of each core that has ink, row by row."""
+def _by_size(cores: Iterable[Core]) -> list[list[Core]]:
+    """Return cores in groups of one size."""
+    groups: dict[tuple[int, int], list[Core]] = {}
+    for core in cores:
+        groups.setdefault(core[2:], []).append(core)
+    return list(groups.values())
+
+
+def _cores(ink: npt.NDArray[np.uint8]) -> Iterator[Core]:
+    """Yield each core that has ink, row by row."""
     # as many as needed, all about as large: a narrow last one would be mostly halo; on the grid of the
     # coarsest layer, so that a tile shows what the whole page would
     down, across = (-(-side // -(-side // _CORE_PX) // MULTIPLE) * MULTIPLE for side in ink.shape)

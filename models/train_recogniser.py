@@ -9,8 +9,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from models.detector import DigitDetector
 from models.labelled_boxes import labelled_boxes, shown
+from models.loaded import Detector
 from models.recogniser import has_room, recogniser_loss
 from models.strip_changes import change_strips
 from models.training import Losses, Recipe
@@ -43,9 +43,7 @@ def recogniser_recipe(minutes: float, seed: int, *, goes_on: bool) -> Recipe:
     return Recipe(minutes, learning_rate=1e-3 if goes_on else 2e-3, weight_decay=2e-2, seed=seed)
 
 
-def page_numbers(
-    pages: Sequence[LabelledPage], detector: DigitDetector, rng: np.random.Generator
-) -> NumberStrips:
+def page_numbers(pages: Sequence[LabelledPage], detector: Detector, rng: np.random.Generator) -> NumberStrips:
     """Return the numbers of labelled pages as a detector's boxes show them.
 
     Some digits are left out at random, and some boxes that hold none are counted, so that a strip is not

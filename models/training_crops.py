@@ -10,9 +10,8 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from models.classifier import predict
-from models.detector import DigitDetector
 from models.labelled_boxes import labelled_boxes, shown
+from models.loaded import Detector
 from pipeline.confidence import REJECT
 from pipeline.crops import CROP_SIZE_PX, CROP_ZOOM, VIEWS, cut_boxes
 from pipeline.hands import read_mnist
@@ -22,6 +21,7 @@ from pipeline.page import Box
 # seen round every training crop, so that it can be turned and shifted
 MARGIN_PX = 12
 _SIDE_PX = CROP_SIZE_PX + 2 * MARGIN_PX
+_BATCH = 256
 _SCORE_BAR = 0.15  # boxes of the detector that the classifier learns from
 _SCALES = 0.12  # standard deviation of the logarithm of the scale that a page is shown at
 
@@ -40,7 +40,7 @@ class TrainingCrops:
 
 
 def page_crops(
-    pages: Sequence[LabelledPage], detector: DigitDetector | None, rng: np.random.Generator
+    pages: Sequence[LabelledPage], detector: Detector | None, rng: np.random.Generator
 ) -> TrainingCrops:
     """Return the labelled digits of pages, and as rejects what is known to be none.
 
@@ -65,8 +65,15 @@ def page_crops(
 
 def accuracy(network: nn.Module, crops: TrainingCrops, device: torch.device) -> float:
     """Return the share of crops whose best class, of all eleven, is right."""
-    best = predict(network.eval(), crops.seen, device).argmax(dim=1)
-    return float((best == torch.from_numpy(crops.classes)).float().mean())
+    network.eval()
+    n_right = 0
+    with torch.inference_mode():
+        for start in range(0, len(crops.seen), _BATCH):
+            some = slice(start, start + _BATCH)
+            seen = torch.from_numpy(crops.seen[some]).to(device).float().div(255)
+            best = network(seen.contiguous(memory_format=torch.channels_last)).argmax(dim=1).cpu()
+            n_right += int((best == torch.from_numpy(crops.classes[some])).sum())
+    return n_right / len(crops.seen)
 
 
 def mnist_crops(folder: Path, part: str = "train") -> TrainingCrops:
@@ -105,7 +112,7 @@ def _between_digits(page: LabelledPage, rng: np.random.Generator) -> list[Box]:
     return seams
 
 
-def _detected(page: LabelledPage, detector: DigitDetector) -> tuple[list[Box], list[int], list[Box]]:
+def _detected(page: LabelledPage, detector: Detector) -> tuple[list[Box], list[int], list[Box]]:
     """Return the detector's boxes on labelled digits, those digits, and its boxes where no digit is."""
     drawn = labelled_boxes(page, detector, _SCORE_BAR)
     hits, digits, misses = [], [], []

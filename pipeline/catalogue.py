@@ -4,6 +4,7 @@ Hold one `writing` transaction over many calls: that is what makes a million pag
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,6 +51,26 @@ class PageSource:
     paths: tuple[KnownPath, ...]
 
 
+# what `source_of` reads of rows of pages with their document and its paths
+SOURCE = (
+    pages.c.id.label("page_id"),
+    pages.c.document_id,
+    pages.c.page_index,
+    pages.c.member,
+    pages.c.frame,
+    documents.c.sha256,
+    documents.c.format,
+    paths.c.path,
+    paths.c.seen_at,
+    paths.c.size_bytes,
+    paths.c.modified_at,
+)
+PAGES_SOURCES = pages.join(documents, documents.c.id == pages.c.document_id).outerjoin(
+    paths, paths.c.document_id == documents.c.id
+)
+_PAGE_SOURCE = select(*SOURCE).select_from(PAGES_SOURCES).where(pages.c.id == bindparam("page_id"))
+
+
 def current_run(
     conn: Connection,
     detector_sha256: str,
@@ -93,16 +114,7 @@ def add_document(conn: Connection, document: "Document", run_id: int, *, again: 
     With `again` every page gets a row of `run_id` beside those it has.
     """
     n_pages = len(document.pages)
-    row = {
-        "sha256": document.sha256,
-        "format": document.format,
-        "size_bytes": document.size_bytes,
-        "n_pages": n_pages,
-        "added_at": now,
-        "reason": None,
-        "freed": False,
-    }
-    document_id, n_known = _document_row(conn, row)
+    document_id, n_known = _document_row(conn, document_values(document, now))
     if n_known != _NEW and n_known < n_pages:  # it failed before
         conn.execute(
             inserts.PAGES_FOUND,
@@ -131,6 +143,19 @@ def add_document(conn: Connection, document: "Document", run_id: int, *, again: 
     )
     n_new = _add_ledger_rows(conn, document_id, run_id, only_new=not again)
     return Added(document_id, n_new, known=n_known > 0)
+
+
+def document_values(document: "Document", now: float) -> dict[str, Any]:
+    """Return the row of a document that gave pages."""
+    return {
+        "sha256": document.sha256,
+        "format": document.format,
+        "size_bytes": document.size_bytes,
+        "n_pages": len(document.pages),
+        "added_at": now,
+        "reason": None,
+        "freed": False,
+    }
 
 
 def add_again(conn: Connection, document_id: int, run_id: int) -> int:
@@ -178,11 +203,23 @@ def add_failed_document(
 
 def page_source(conn: Connection, page_id: int) -> PageSource:
     """Return where the pixels of a page come from."""
-    row = conn.execute(_PAGE_SOURCE, {"page_id": page_id}).one()
-    seen = conn.execute(_PATHS, {"document_id": row.document_id})
-    known = tuple(KnownPath(text_to_path(path.path), path.size_bytes, path.modified_at) for path in seen)
+    return source_of(conn.execute(_PAGE_SOURCE, {"page_id": page_id}).all())
+
+
+def source_of(rows: Sequence[Any]) -> PageSource:
+    """Return where the pixels of a page come from, by rows with `SOURCE`: one for each path, at least one."""
+    first = rows[0]
+    seen = sorted((row for row in rows if row.path is not None), key=lambda row: (-row.seen_at, row.path))
+    known = tuple(KnownPath(text_to_path(row.path), row.size_bytes, row.modified_at) for row in seen)
     return PageSource(
-        row.document_id, page_id, row.page_index, row.sha256, row.format, row.member, row.frame, known
+        first.document_id,
+        first.page_id,
+        first.page_index,
+        first.sha256,
+        first.format,
+        first.member,
+        first.frame,
+        known,
     )
 
 
@@ -196,24 +233,6 @@ _OPEN_AGAIN = (
 )
 
 _NEW = -1  # the number of pages of a document that was not there
-
-_PAGE_SOURCE = (
-    select(
-        pages.c.document_id,
-        pages.c.page_index,
-        pages.c.member,
-        pages.c.frame,
-        documents.c.sha256,
-        documents.c.format,
-    )
-    .join(documents, documents.c.id == pages.c.document_id)
-    .where(pages.c.id == bindparam("page_id"))
-)
-_PATHS = (
-    select(paths.c.path, paths.c.size_bytes, paths.c.modified_at)
-    .where(paths.c.document_id == bindparam("document_id"))
-    .order_by(paths.c.seen_at.desc(), paths.c.path)
-)
 
 
 def _document_row(conn: Connection, row: dict[str, Any]) -> tuple[int, int]:

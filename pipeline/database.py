@@ -11,7 +11,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy import URL, Connection, Engine, inspect, text
 
 from pipeline.engines import (
     BUSY_TIMEOUT_S,
@@ -32,18 +32,20 @@ __all__ = ["HEAD", "OwnerLock", "open_database", "reading", "writing"]
 MOUNTS = Path("/proc/mounts")
 SCRIPTS = Path(__file__).with_name("migrations")
 # The newest of the scripts: a database that has it is opened without importing Alembic, which is slow.
-HEAD = "0001"
+HEAD = "0002"
 # A name of our own, for a PostgreSQL database may be shared with another program that uses Alembic.
 VERSION_TABLE = "archive_version"
+_NOT_DURABLE = text("SET LOCAL synchronous_commit = off")
 _UPGRADE_KEY = int.from_bytes(b"upgrade", "big")  # of PostgreSQL's advisory lock
 
 _write_locks: WeakKeyDictionary[Engine, threading.Lock] = WeakKeyDictionary()
 
 
-def open_database(url: str, *, create: bool = True, mounts: Path = MOUNTS) -> Engine:
+def open_database(url: str, *, create: bool = True, upgrade: bool = True, mounts: Path = MOUNTS) -> Engine:
     """Return an engine on the database at `url`, upgraded to this version's tables.
 
-    `sqlite:///file.db` or `postgresql://…`; `mounts` is the mount table.  Raises MissingError (nothing there
+    `sqlite:///file.db` or `postgresql://…`; `mounts` is the mount table.  Without `upgrade` tables of another
+    version are refused: others work with them.  Raises MissingError (nothing there
     with `create=False`; made by a newer version), SettingsError (a URL we can't use, a network share, another
     program's database), StorageError (can't be reached, full, damaged).
     """
@@ -67,6 +69,8 @@ def open_database(url: str, *, create: bool = True, mounts: Path = MOUNTS) -> En
             raise MissingError(f"database {name_of(parsed)} is empty; `archive ingest` fills it")
         with storage_trouble(parsed):
             _use_wal(db)
+        if found is not None and not upgrade:
+            _refuse_others(parsed, found)
         if found != HEAD:
             _upgrade(db)
     except BaseException:
@@ -75,14 +79,31 @@ def open_database(url: str, *, create: bool = True, mounts: Path = MOUNTS) -> En
     return db
 
 
+def refuse_other_tables(db: Engine) -> None:
+    """Raise MissingError where the tables are no longer those of this version."""
+    with reading(db) as conn:
+        _refuse_others(db.url, str(conn.scalar(text(f"SELECT version_num FROM {VERSION_TABLE}"))))
+
+
+def _refuse_others(url: URL, found: str) -> None:
+    if found != HEAD:
+        raise MissingError(
+            f"database {name_of(url)} has tables of version {found}, and this archive works with {HEAD}:"
+            " all machines need one version; the newer one's `archive ingest` upgrades the tables"
+        )
+
+
 @contextmanager
-def writing(db: Engine) -> Iterator[Connection]:
+def writing(db: Engine, *, durable: bool = True) -> Iterator[Connection]:
     """One transaction that may write: commits at the end, rolls back on any exception.
 
-    Not to be nested: on SQLite a process writes one transaction at a time.  Raises StorageError where the
-    driver reports trouble (full, locked, lost, read-only, damaged).
+    Not to be nested: on SQLite a process writes one transaction at a time.  One that is not `durable` does
+    not wait for PostgreSQL's disk: its last second may be forgotten after a power cut.  Raises StorageError
+    where the driver reports trouble (full, locked, lost, read-only, damaged).
     """
     with _write_locks.get(db, nullcontext()), storage_trouble(db.url), db.connect() as conn, conn.begin():
+        if not durable and db.dialect.name == "postgresql":
+            conn.execute(_NOT_DURABLE)
         yield conn
 
 

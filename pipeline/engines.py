@@ -1,6 +1,7 @@
 """SQLAlchemy engines for SQLite and PostgreSQL, and what their drivers' errors mean to a person."""
 
 import re
+import select
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, create_engine, event, exc
 from sqlalchemy.engine import make_url
 
-from pipeline.errors import MissingError, SettingsError, StorageError
+from pipeline.errors import MissingError, SettingsError, StorageError, without_password
 
 _SHARES = """
     9p afs beegfs ceph cifs coda davfs gfs2 glusterfs gpfs lustre ncpfs nfs nfs4 ocfs2 orangefs smb2 smb3
@@ -51,20 +52,21 @@ _POSTGRES_TROUBLE = {
 
 def parse_url(text: str) -> URL:
     """Return the URL with the driver we use; raises SettingsError for one that names no database of ours."""
+    shown = without_password(text)
     try:
         url = make_url(text)
     except (exc.ArgumentError, ValueError) as error:
         raise SettingsError(
-            f"database {text!r}: no database URL; give sqlite:///FILE or postgresql://…"
+            f"database {shown!r}: no database URL; give sqlite:///FILE or postgresql://…"
         ) from error
     if url.drivername in {"sqlite", "sqlite+pysqlite"}:
         if url.host or not url.database or url.database == ":memory:" or url.database.startswith("file:"):
-            raise SettingsError(f"database {text!r}: give a file, as in sqlite:///archive.db")
+            raise SettingsError(f"database {shown!r}: give a file, as in sqlite:///archive.db")
         return URL.create("sqlite+pysqlite", database=url.database)
     if url.drivername in {"postgresql", "postgres", "postgresql+psycopg"}:
         return url.set(drivername="postgresql+psycopg")
     raise SettingsError(
-        f"database {text!r}: {url.drivername} is not supported; give sqlite:///FILE or postgresql://…"
+        f"database {shown!r}: {url.drivername} is not supported; give sqlite:///FILE or postgresql://…"
     )
 
 
@@ -82,15 +84,35 @@ def make_engine(url: URL) -> Engine:
         event.listen(engine, "begin", _begin_sqlite)
         return engine
     try:
-        return create_engine(
+        engine = create_engine(
             url,
             pool_size=16,
             max_overflow=48,
-            pool_pre_ping=True,  # a server that was restarted costs no error
-            connect_args={"application_name": "archive", "connect_timeout": 10},
+            connect_args={"application_name": "archive", "connect_timeout": 10} | _keepalives(url),
         )
+        event.listen(engine, "checkout", _refuse_closed)
+        return engine
     except ImportError as error:
         raise MissingError("PostgreSQL's driver is missing: pip install 'archive[postgres]'") from error
+
+
+def _keepalives(url: URL) -> dict[str, Any]:
+    """Let both ends see within a minute that the other one lost its power: the server holds locks for us."""
+    if "options" in url.query:
+        return {}
+    ours = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
+    theirs = " ".join(f"-c tcp_{name}={value}" for name, value in ours.items())
+    return ours | {"options": theirs}
+
+
+def _refuse_closed(connection: Any, _record: Any, _proxy: Any) -> None:
+    """Let a server that was restarted cost no error: its end of the connection is closed.
+
+    Looked at here, for asking the server costs as much as a statement.
+    """
+    readable, _, _ = select.select([connection.fileno()], [], [], 0)
+    if readable:  # nothing was asked: the end, or the server's words about it
+        raise exc.DisconnectionError
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Connection, Select, func, select
+from sqlalchemy import ColumnElement, Connection, Select, func, select, true
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from pipeline.errors import UsageError
@@ -14,8 +14,8 @@ from pipeline.page import Box
 from pipeline.results import box_of, sort_key
 from pipeline.tables import ledger, numbers, pages
 
-# this many matching numbers are many
-MANY = 5_000
+# this many matching numbers are many; PostgreSQL sorts so many in a twentieth of a second
+MANY = {"sqlite": 5_000, "postgresql": 20_000}
 Columns = ReadOnlyColumnCollection[str, Any]
 Order = Literal["reading", "text", "number", "confidence"]
 
@@ -74,38 +74,63 @@ def find_numbers(conn: Connection, wanted: Filter) -> Generator[NumberRow, None,
 
 def _numbers_query(conn: Connection, wanted: Filter) -> Select[Any]:
     of_number = list(_number_conditions(conn, wanted))
-    ledger_id, page_id = _columns_to_join(conn, wanted, of_number)
-    found = (
-        select(numbers, pages.c.document_id, pages.c.page_index, ledger.c.run_id)
-        .join(ledger, ledger_id == numbers.c.ledger_id)
-        .join(pages, page_id == ledger.c.page_id)
-        .where(is_shown(), *of_number, *_page_conditions(conn, wanted))
-        .order_by(*_order(wanted.order, numbers.c, pages.c))
+    found = _with_pages(conn, wanted, of_number)
+    document_id, page_index = found.selected_columns.document_id, found.selected_columns.page_index
+    first = (
+        found.where(*of_number, *_page_conditions(conn, wanted, document_id, page_index))
+        .order_by(*_order(wanted.order, numbers.c, document_id, page_index))
         .limit(wanted.limit)
         .subquery()
     )
     # a path is looked up for the rows that are left, not for all that are sorted
-    return select(found, newest_path(found.c.document_id)).order_by(*_order(wanted.order, found.c, found.c))
+    return select(first, newest_path(first.c.document_id)).order_by(
+        *_order(wanted.order, first.c, first.c.document_id, first.c.page_index)
+    )
 
 
-def _columns_to_join(
-    conn: Connection, wanted: Filter, of_number: Sequence[ColumnElement[bool]]
-) -> tuple[ColumnElement[int], ColumnElement[int]]:
-    """Return the ids of ledger and pages, as they are or so that SQLite goes page by page.
+def _with_pages(conn: Connection, wanted: Filter, of_number: Sequence[ColumnElement[bool]]) -> Select[Any]:
+    """Return the query of numbers with their pages, so written that the database finds the better way.
 
-    SQLite has no statistics.  Where few numbers match it does well to find them by their index and sort them;
-    where many match, going page by page has the first of them at once.  With `+ 0` no index leads from a
-    number to its page, which leaves only that way.
+    Where few numbers match it does well to find them by their index and sort them; where many match, going
+    page by page has the first of them at once.
     """
-    if wanted.order == "reading" and conn.dialect.name == "sqlite":
-        matching = select(numbers.c.ledger_id).where(*of_number).limit(MANY).subquery()
-        if conn.scalar(select(func.count()).select_from(matching)) == MANY:
-            return ledger.c.id + 0, pages.c.id + 0
-    return ledger.c.id, pages.c.id
+    where_it_is = ledger.c.run_id, pages.c.document_id, pages.c.page_index
+    ledger_id: ColumnElement[int] = ledger.c.id
+    page_id: ColumnElement[int] = pages.c.id
+    if wanted.order == "reading":
+        are_many = _are_many(conn, of_number)
+        if conn.dialect.name == "sqlite" and are_many:
+            # SQLite has no statistics; with `+ 0` no index leads from a number to its page
+            ledger_id, page_id = ledger_id + 0, page_id + 0
+        elif conn.dialect.name != "sqlite" and not are_many:
+            # PostgreSQL takes numbers that match for spread over all pages, but those of a year lie together,
+            # perhaps on the last.  A lateral query with a limit leaves it no other way.
+            page = (
+                select(*where_it_is)
+                .join(pages, pages.c.id == ledger.c.page_id)
+                .where(is_shown(), ledger.c.id == numbers.c.ledger_id)
+                .limit(1)
+                .lateral()
+            )
+            return select(numbers, *page.c).join(page, true())
+    return (
+        select(numbers, *where_it_is)
+        .join(ledger, ledger_id == numbers.c.ledger_id)
+        .join(pages, page_id == ledger.c.page_id)
+        .where(is_shown())
+    )
 
 
-def _order(order: Order, number: Columns, page: Columns) -> tuple[ColumnElement[Any], ...]:
-    where_it_stands = (page.document_id, page.page_index, number.position)
+def _are_many(conn: Connection, of_number: Sequence[ColumnElement[bool]]) -> bool:
+    many = MANY[conn.dialect.name]
+    matching = select(numbers.c.ledger_id).where(*of_number).limit(many).subquery()
+    return conn.scalar(select(func.count()).select_from(matching)) == many
+
+
+def _order(
+    order: Order, number: Columns, document_id: ColumnElement[int], page_index: ColumnElement[int]
+) -> tuple[ColumnElement[Any], ...]:
+    where_it_stands = (document_id, page_index, number.position)
     if order == "text":
         return (number.text, *where_it_stands)
     if order == "number":
@@ -132,13 +157,15 @@ def _number_conditions(conn: Connection, wanted: Filter) -> Iterator[ColumnEleme
         yield numbers.c.confidence <= wanted.max_confidence
 
 
-def _page_conditions(conn: Connection, wanted: Filter) -> Iterator[ColumnElement[bool]]:
+def _page_conditions(
+    conn: Connection, wanted: Filter, document_id: ColumnElement[int], page_index: ColumnElement[int]
+) -> Iterator[ColumnElement[bool]]:
     if wanted.document is not None:
-        yield pages.c.document_id.in_(documents_meant(conn, wanted.document))
+        yield document_id.in_(documents_meant(conn, wanted.document))
     else:
-        yield ~is_replaced(pages.c.document_id)
+        yield ~is_replaced(document_id)
     if wanted.page is not None:
-        yield pages.c.page_index == wanted.page - 1
+        yield page_index == wanted.page - 1
 
 
 def _bound(text: str) -> str:

@@ -3,19 +3,28 @@
 The parameters are named as the columns are, `of_…` in conditions.
 """
 
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
 from sqlalchemy import (
+    ARRAY,
+    JSON,
+    Column,
     ColumnElement,
     Table,
     and_,
+    any_,
     bindparam,
+    column,
     delete,
     exists,
+    func,
+    insert,
     literal,
     not_,
     select,
+    true,
     update,
 )
 
@@ -94,6 +103,48 @@ def insert_document(dialect: str) -> Any:
 
 
 @cache
+def insert_documents(dialect: str) -> Any:
+    """Return the INSERT of many that gives ids and hashes of those that are new; `many` has its rows."""
+    new = _insert_many(dialect, documents, "sha256 format size_bytes n_pages added_at reason freed")
+    # named, so that PostgreSQL looks into one index for them and not into each
+    new = new.on_conflict_do_nothing(index_elements=["sha256"])
+    return new.returning(documents.c.id, documents.c.sha256)
+
+
+@cache
+def known_paths(dialect: str) -> Any:
+    """Return the SELECT of those of many paths that are known."""
+    return select(paths.c.path).where(_one_of(dialect, paths.c.path, "of_paths"))
+
+
+@cache
+def insert_new_pages(dialect: str) -> Any:
+    """Return the INSERT of the pages of documents that are new; `many` has its rows."""
+    return _insert_many(dialect, pages, "document_id page_index member frame")
+
+
+@cache
+def insert_new_paths(dialect: str) -> Any:
+    """Return the INSERT of the paths of documents that are new; `many` has its rows."""
+    return _insert_many(dialect, paths, "document_id path seen_at size_bytes modified_at")
+
+
+@cache
+def insert_rows(dialect: str, table: Table) -> Any:
+    """Return the INSERT of rows with every column of a table; `many` has its rows."""
+    return _insert_many(dialect, table, " ".join(table.c.keys()))
+
+
+def many(dialect: str, rows: Sequence[Mapping[str, Any]]) -> Any:
+    """Return the parameters of an INSERT of many: rows, or one JSON value of all of them.
+
+    A parameter for each value of each row takes SQLAlchemy and the driver longer than PostgreSQL needs for
+    the rows.
+    """
+    return rows if dialect == "sqlite" else {"rows": rows}
+
+
+@cache
 def insert_pages(dialect: str) -> Any:
     """Return the INSERT of a document's pages that leaves those alone that are there."""
     return _insert(dialect, pages).on_conflict_do_nothing()
@@ -115,20 +166,8 @@ def insert_ledger_rows(dialect: str, *, only_new: bool) -> Any:
     """
     has_row = exists().where(ledger.c.page_id == pages.c.id)
     has_current = exists().where(ledger.c.page_id == pages.c.id, ledger.c.current)
-    values: dict[str, ColumnElement[Any]] = {
-        "page_id": pages.c.id,
-        "run_id": bindparam("run_id", type_=ledger.c.run_id.type),
-        # the first row of a page is seen at once, a later one when it is done
-        "current": not_(has_current),
-        "state": literal("waiting"),
-        "suspect": literal(False),
-        "attempts": literal(0),
-        "queued": literal(False),
-        "lease_until": literal(0.0),
-        "turned": literal(0),
-        "n_digits": literal(0),
-        "n_numbers": literal(0),
-    }
+    # the first row of a page is seen at once, a later one when it is done
+    values = _waiting_row(not_(has_current))
     chosen = (
         select(*values.values())
         .where(pages.c.document_id == bindparam("of_document"))
@@ -142,6 +181,51 @@ def insert_ledger_rows(dialect: str, *, only_new: bool) -> Any:
         .on_conflict_do_nothing()
         .execution_options(preserve_rowcount=True)  # SQLAlchemy counts no inserts unless asked
     )
+
+
+@cache
+def insert_new_ledger_rows(dialect: str) -> Any:
+    """Return the INSERT of a waiting row for each page of documents that are new."""
+    values = _waiting_row(true())
+    chosen = (
+        select(*values.values())
+        .where(_one_of(dialect, pages.c.document_id, "of_documents"))
+        .order_by(pages.c.id)
+    )
+    return insert(ledger).from_select(list(values), chosen)
+
+
+def _waiting_row(current: ColumnElement[bool]) -> dict[str, ColumnElement[Any]]:
+    return {
+        "page_id": pages.c.id,
+        "run_id": bindparam("run_id", type_=ledger.c.run_id.type),
+        "current": current,
+        "state": literal("waiting"),
+        "suspect": literal(False),
+        "attempts": literal(0),
+        "queued": literal(False),
+        "lease_until": literal(0.0),
+        "turned": literal(0),
+        "n_digits": literal(0),
+        "n_numbers": literal(0),
+    }
+
+
+def _one_of(dialect: str, column: Column[Any], name: str) -> ColumnElement[bool]:
+    """Return the condition that a column has one of the values of a list."""
+    if dialect == "sqlite":
+        return column.in_(bindparam(name, expanding=True))
+    return column == any_(bindparam(name, type_=ARRAY(column.type)))
+
+
+def _insert_many(dialect: str, table: Table, names: str) -> Any:
+    insert_ = _insert(dialect, table)
+    if dialect == "sqlite":
+        return insert_
+    typed = [column(name, table.c[name].type) for name in names.split()]
+    rows = func.json_to_recordset(bindparam("rows", type_=JSON)).table_valued(*typed)
+    rows = rows.render_derived(with_types=True)
+    return insert_.from_select(names.split(), select(*rows.c))
 
 
 def _insert(dialect: str, table: Table) -> Any:

@@ -8,8 +8,9 @@ A row of the ledger that is open (waiting, detected) is in one of these, told ap
 """
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
@@ -18,6 +19,10 @@ from sqlalchemy import (
     Engine,
     Row,
     Select,
+    Update,
+    bindparam,
+    delete,
+    exists,
     false,
     func,
     or_,
@@ -26,22 +31,54 @@ from sqlalchemy import (
     update,
 )
 
-from pipeline.catalogue import PageSource, page_source
+from pipeline.catalogue import PAGES_SOURCES, SOURCE, PageSource, source_of
 from pipeline.database import reading, writing
 from pipeline.page import PageDetections
 from pipeline.results import read_detections
-from pipeline.tables import DETECTED, FAILED, OPEN, WAITING, ledger, pages, runs
+from pipeline.tables import DETECTED, FAILED, OPEN, WAITING, ledger, pages, runs, workers
 
 BACK_OFF_S = 30.0
+_FREE: dict[str, Any] = {"attempt_token": None, "worker_id": None, "queued": False}  # in nobody's hand
+# built once: building them takes longer than running them
+_CLAIMED = (
+    select(
+        ledger.c.state,
+        ledger.c.suspect,
+        ledger.c.run_id,
+        ledger.c.blob,
+        ledger.c.scale,
+        ledger.c.turned,
+        runs.c.detector_sha256,
+        runs.c.classifier_sha256,
+        runs.c.settings,
+        pages.c.width,
+        pages.c.height,
+        *SOURCE,
+    )
+    .select_from(PAGES_SOURCES.join(ledger, ledger.c.page_id == pages.c.id).join(runs))
+    .where(ledger.c.id == bindparam("of_id"))
+)
 SUSPECTED = "its process died, or hung, with this page in hand; it is tried again alone"
 
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A row whose stage can start now: publish its id to the stage that takes `state`."""
+    """A row whose stage can start now: publish its id to the stage that takes `state`.
+
+    A suspect is to be worked on `alone`, in a process that holds nothing else.
+    """
 
     ledger_id: int
     state: str
+    alone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class InFlight:
+    """How many rows are published or in hand: ordinary ones, and suspects."""
+
+    n: int
+    n_alone: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +103,7 @@ class Claim:
 def take_due(db: Engine, *, now: float, limit: int, lease_s: float) -> list[Due]:
     """Mark up to `limit` due rows as published and return them: detected before waiting, then by id.
 
-    Suspects are left to `take_suspect`.  A row whose message is lost is due again after `lease_s`.
+    Suspects are left to `take_suspects`.  A row whose message is lost is due again after `lease_s`.
     """
     due: list[Due] = []
     for state in (DETECTED, WAITING):  # pages finish before others start
@@ -81,11 +118,10 @@ def take_due(db: Engine, *, now: float, limit: int, lease_s: float) -> list[Due]
     return due
 
 
-def take_suspect(db: Engine, *, now: float, lease_s: float, eager: bool) -> Due | None:
-    """Mark one suspect as published and return it; the one with the fewest deaths first.
+def take_suspects(db: Engine, *, now: float, limit: int, lease_s: float, eager: bool) -> list[Due]:
+    """Mark up to `limit` suspects as published and return them; those with the fewest deaths first.
 
-    Suspects back off 30 s × 2^deaths; `eager` ignores that (nothing else is left to do).  Only call it with
-    nothing in flight, and hold nothing else until it is through.
+    Suspects back off 30 s × 2^deaths; `eager` ignores that (nothing else is left to do).
     """
     is_due = ledger.c.lease_until <= now
     if eager:
@@ -95,39 +131,74 @@ def take_suspect(db: Engine, *, now: float, lease_s: float, eager: bool) -> Due 
         .where(ledger.c.state.in_(OPEN), ledger.c.suspect == true(), is_due)
         .order_by(ledger.c.attempts, ledger.c.lease_until, ledger.c.id)
     )
-    return next(iter(_publish(db, chosen.limit(1), now + lease_s)), None)
+    return _publish(db, chosen.limit(limit), now + lease_s)
 
 
-def n_in_flight(db: Engine, *, now: float) -> int:
-    """Return how many rows are published or in hand (suspects included)."""
-    with reading(db) as conn:
-        return conn.execute(
-            select(func.count())
-            .select_from(ledger)
-            .where(
-                *_open_with_lease(),
-                ledger.c.lease_until > now,
-                or_(ledger.c.queued, ledger.c.attempt_token.is_not(None)),
-            )
-        ).scalar_one()
-
-
-def claim(db: Engine, ledger_id: int, *, state: str, now: float, lease_s: float) -> Claim | None:
-    """Take a page in hand; None: another has it, it went on already, or it is a suspect nobody published."""
-    token = uuid.uuid4().hex
-    with writing(db) as conn:
-        taken = conn.execute(
-            update(ledger)
-            .where(
-                ledger.c.id == ledger_id,
-                ledger.c.state == state,
-                ledger.c.attempt_token.is_(None),
-                # an old message must not bring a suspect among other pages
-                or_(ledger.c.suspect == false(), ledger.c.queued),
-            )
-            .values(attempt_token=token, lease_until=now + lease_s, queued=False)
+def in_flight(db: Engine, *, now: float) -> InFlight:
+    """Return how many rows are published or in hand."""
+    counted = (
+        select(ledger.c.suspect, func.count())
+        .where(
+            *_open_with_lease(),
+            ledger.c.lease_until > now,
+            or_(ledger.c.queued, ledger.c.attempt_token.is_not(None)),
         )
+        .group_by(ledger.c.suspect)
+    )
+    with reading(db) as conn:
+        n = {bool(suspect): count for suspect, count in conn.execute(counted)}
+    return InFlight(n.get(False, 0), n.get(True, 0))
+
+
+def claim(
+    db: Engine,
+    ledger_id: int,
+    *,
+    state: str,
+    now: float,
+    lease_s: float,
+    alone: bool = False,
+    worker_id: str | None = None,
+) -> Claim | None:
+    """Take a page in hand; None: another has it, or it went on already.
+
+    `worker_id` is who takes it, where workers are on a roster: nobody who was taken for dead.  Suspects are
+    taken by a process that works on them `alone`, once they were published, and nothing else is.
+    """
+    token = uuid.uuid4().hex
+    taking = {
+        "of_id": ledger_id,
+        "of_state": state,
+        "new_token": token,
+        "new_worker": worker_id,
+        "new_lease": now + lease_s,
+    }
+    # a claim that a server's power cut forgets costs a page another claim, and no result
+    with writing(db, durable=False) as conn:
+        taken = conn.execute(_take(alone=alone, on_roster=worker_id is not None), taking)
         return _claimed(conn, ledger_id, token) if taken.rowcount else None
+
+
+@cache
+def _take(*, alone: bool, on_roster: bool) -> Update:
+    """Return the UPDATE that takes a page in hand; `on_roster`: by a worker who is not taken for dead."""
+    taken = (
+        update(ledger)
+        .where(
+            ledger.c.id == bindparam("of_id"),
+            ledger.c.state == bindparam("of_state"),
+            ledger.c.attempt_token.is_(None),
+            # an old message must not bring a suspect among other pages
+            *((ledger.c.suspect == true(), ledger.c.queued) if alone else (ledger.c.suspect == false(),)),
+        )
+        .values(
+            attempt_token=bindparam("new_token"),
+            worker_id=bindparam("new_worker"),
+            lease_until=bindparam("new_lease"),
+            queued=False,
+        )
+    )
+    return taken.where(exists().where(workers.c.id == bindparam("new_worker"))) if on_roster else taken
 
 
 def give_back(db: Engine, claims: Iterable[Claim]) -> int:
@@ -137,6 +208,34 @@ def give_back(db: Engine, claims: Iterable[Claim]) -> int:
         return 0
     with writing(db) as conn:
         return sum(move(conn, claim, lease_until=0.0) for claim in held)
+
+
+def hand_back(db: Engine, ledger_id: int) -> None:
+    """Make a row due whose message somebody got who works on nothing any more."""
+    with writing(db) as conn:
+        conn.execute(
+            update(ledger)
+            .where(ledger.c.id == ledger_id, ledger.c.attempt_token.is_(None), ledger.c.queued)
+            .values(queued=False, lease_until=0.0)
+        )
+
+
+def lost(db: Engine, *, published_before: float, lease_s: float) -> int:
+    """Make rows due whose messages, sent before then, are known to be lost; return how many.
+
+    `lease_s` is the lease that they were published with.
+    """
+    gone = (
+        *_open_with_lease(),
+        ledger.c.lease_until <= published_before + lease_s,
+        ledger.c.attempt_token.is_(None),
+        ledger.c.queued,
+    )
+    with reading(db) as conn:
+        if conn.execute(select(ledger.c.id).where(*gone).limit(1)).first() is None:
+            return 0
+    with writing(db) as conn:
+        return conn.execute(update(ledger).where(*gone).values(queued=False, lease_until=0.0)).rowcount
 
 
 def expire(db: Engine, *, now: float, max_deaths: int) -> int:
@@ -168,22 +267,46 @@ def void_leases(db: Engine, *, now: float, max_deaths: int, cause: str = "") -> 
         return _take_back(conn, _in_hand(), now, max_deaths, cause)
 
 
+def bury(db: Engine, worker_ids: Collection[str], *, now: float, max_deaths: int, cause: str = "") -> int:
+    """Take dead workers off the roster, and back what they had in hand as `expire` does; return how many.
+
+    So is what is in the hand of a worker that is on no roster: whoever took it off did not come to the rest.
+    `cause` is as for `void_leases`.
+    """
+    theirs = _in_hand().where(
+        ledger.c.worker_id.is_not(None), ledger.c.worker_id.not_in(select(workers.c.id))
+    )
+    with reading(db) as conn:
+        if not worker_ids and conn.execute(theirs.limit(1)).first() is None:
+            return 0
+    with writing(db) as conn:
+        conn.execute(delete(workers).where(workers.c.id.in_(worker_ids)))
+        return _take_back(conn, theirs, now, max_deaths, cause)
+
+
 def move(conn: Connection, claim: Claim, **values: Any) -> bool:
     """End a claim with these values, in the caller's transaction; False: it is no longer ours."""
-    ended = conn.execute(
+    new = {f"new_{name}": value for name, value in (_FREE | values).items()}
+    mine = {"of_id": claim.ledger_id, "of_state": claim.state, "of_token": claim.token}
+    return conn.execute(_end(tuple(_FREE | values)), new | mine).rowcount == 1
+
+
+@cache
+def _end(names: tuple[str, ...]) -> Update:
+    """Return the UPDATE that ends a claim and sets these columns."""
+    return (
         update(ledger)
         .where(
-            ledger.c.id == claim.ledger_id,
-            ledger.c.state == claim.state,
-            ledger.c.attempt_token == claim.token,
+            ledger.c.id == bindparam("of_id"),
+            ledger.c.state == bindparam("of_state"),
+            ledger.c.attempt_token == bindparam("of_token"),
         )
-        .values({"attempt_token": None, "queued": False, **values})
+        .values({name: bindparam(f"new_{name}") for name in names})
     )
-    return ended.rowcount == 1
 
 
-def _unclaimed() -> Select[int, str]:
-    return select(ledger.c.id, ledger.c.state).where(ledger.c.attempt_token.is_(None))
+def _unclaimed() -> Select[int, str, bool]:
+    return select(ledger.c.id, ledger.c.state, ledger.c.suspect).where(ledger.c.attempt_token.is_(None))
 
 
 def _open_with_lease() -> tuple[ColumnElement[bool], ...]:
@@ -203,31 +326,20 @@ def _in_hand() -> Select[Any]:
     return select(*columns).where(*_open_with_lease(), ledger.c.attempt_token.is_not(None))
 
 
-def _publish(db: Engine, chosen: Select[int, str], lease_until: float) -> list[Due]:
+def _publish(db: Engine, chosen: Select[int, str, bool], lease_until: float) -> list[Due]:
     with reading(db) as conn:  # an idle feeder must not wait for the write lock
         if conn.execute(chosen.limit(1)).first() is None:
             return []
-    with writing(db) as conn:
+    with writing(db, durable=False) as conn:  # as good as a message that is lost
         rows = conn.execute(chosen.with_for_update(skip_locked=True)).all()
         taken = ledger.c.id.in_([row.id for row in rows])
         conn.execute(update(ledger).where(taken).values(queued=True, lease_until=lease_until))
-    return [Due(row.id, row.state) for row in rows]
+    return [Due(row.id, row.state, alone=row.suspect) for row in rows]
 
 
 def _claimed(conn: Connection, ledger_id: int, token: str) -> Claim:
-    row = conn.execute(
-        select(
-            ledger,
-            runs.c.detector_sha256,
-            runs.c.classifier_sha256,
-            runs.c.settings,
-            pages.c.width,
-            pages.c.height,
-        )
-        .join(runs, runs.c.id == ledger.c.run_id)
-        .join(pages, pages.c.id == ledger.c.page_id)
-        .where(ledger.c.id == ledger_id)
-    ).one()
+    rows = conn.execute(_CLAIMED, {"of_id": ledger_id}).all()  # one for each path of its document
+    row = rows[0]
     found = None
     if row.state == DETECTED:
         found = PageDetections(read_detections(conn, ledger_id), row.scale, row.turned)
@@ -236,7 +348,7 @@ def _claimed(conn: Connection, ledger_id: int, token: str) -> Claim:
         token=token,
         state=row.state,
         suspect=row.suspect,
-        source=page_source(conn, row.page_id),
+        source=source_of(rows),
         run_id=row.run_id,
         detector_sha256=row.detector_sha256,
         classifier_sha256=row.classifier_sha256,
@@ -252,7 +364,7 @@ def _take_back(conn: Connection, held: Select[Any], now: float, max_deaths: int,
     # skip_locked: whoever holds the row is just finishing it
     rows = conn.execute(held.with_for_update(skip_locked=True)).all()
     for row in rows:
-        free = {"attempt_token": None, "queued": False} | _after_death(row, now, max_deaths, cause)
+        free = _FREE | _after_death(row, now, max_deaths, cause)
         conn.execute(update(ledger).where(ledger.c.id == row.id).values(free))
     return len(rows)
 

@@ -9,19 +9,23 @@ and what becomes of it when they die, is in pipeline/leases.py; its names are he
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, Engine, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, bindparam, func, or_, select, update
 
 from pipeline.database import reading, writing
 from pipeline.leases import (
     Claim,
     Due,
+    InFlight,
+    bury,
     claim,
     expire,
     give_back,
+    hand_back,
+    in_flight,
+    lost,
     move,
-    n_in_flight,
     take_due,
-    take_suspect,
+    take_suspects,
     void_leases,
 )
 from pipeline.matching import is_replaced
@@ -39,7 +43,10 @@ __all__ = [
     "Counts",
     "Due",
     "FailedId",
+    "InFlight",
+    "attempts",
     "blobs_in_use",
+    "bury",
     "claim",
     "counts",
     "expire",
@@ -47,12 +54,14 @@ __all__ = [
     "finish_classify",
     "finish_detect",
     "give_back",
-    "n_in_flight",
+    "hand_back",
+    "in_flight",
+    "lost",
     "retry",
     "set_aside",
     "still_failed",
     "take_due",
-    "take_suspect",
+    "take_suspects",
     "void_leases",
 ]
 
@@ -76,6 +85,20 @@ class Counts:
     def n_open(self) -> int:
         """Rows that are still to be worked on."""
         return self.n_waiting + self.n_detected
+
+
+# built once: building them takes longer than running them
+_SIZE = (
+    update(pages)
+    .where(pages.c.id == bindparam("of_page"))
+    .values(width=bindparam("new_width"), height=bindparam("new_height"))
+)
+_RUNS_OF_PAGE = (
+    select(ledger.c.id, ledger.c.run_id, ledger.c.state, ledger.c.current)
+    .where(ledger.c.page_id == bindparam("of_page"))
+    .order_by(ledger.c.id)
+    .with_for_update()
+)
 
 
 def finish_detect(
@@ -109,8 +132,7 @@ def finish_detect(
             lease_until=now + lease_s,
         )
         if moved:
-            size = {"width": width, "height": height}
-            conn.execute(update(pages).where(pages.c.id == claim.source.page_id).values(size))
+            conn.execute(_SIZE, {"of_page": claim.source.page_id, "new_width": width, "new_height": height})
             write_detections(conn, claim.ledger_id, found.detections)
         return moved
 
@@ -125,13 +147,8 @@ def finish_classify(
     assert claim.found is not None and len(readings) == len(claim.found.detections)
     with writing(db) as conn:
         # Every run of the page is locked, in order, before one of them is changed.
-        mine = (
-            select(ledger.c.id, ledger.c.run_id, ledger.c.state)
-            .where(ledger.c.page_id == claim.source.page_id)
-            .order_by(ledger.c.id)
-            .with_for_update()
-        )
-        others = [row for row in conn.execute(mine).all() if row.id != claim.ledger_id]
+        of_page = conn.execute(_RUNS_OF_PAGE, {"of_page": claim.source.page_id}).all()
+        others = [row for row in of_page if row.id != claim.ledger_id]
         moved = move(
             conn,
             claim,
@@ -147,7 +164,10 @@ def finish_classify(
         )
         if moved:
             write_readings(conn, claim.ledger_id, readings, numbers)
-            if not any(row.state == DONE and row.run_id > claim.run_id for row in others):
+            shown = [row.id for row in of_page if row.current]
+            if shown != [claim.ledger_id] and not any(
+                row.state == DONE and row.run_id > claim.run_id for row in others
+            ):
                 _make_current(conn, claim)
         return moved
 
@@ -230,6 +250,18 @@ def counts(db: Engine) -> Counts:
         n_digits=sum(int(row[1]) for row in rows.values()),
         n_numbers=sum(int(row[2]) for row in rows.values()),
     )
+
+
+def attempts(db: Engine) -> list[tuple[int, str]]:
+    """Return the pages that are in hand, each with the token of whoever has it."""
+    with reading(db) as conn:
+        held = select(ledger.c.id, ledger.c.attempt_token).where(
+            ledger.c.state.in_(OPEN),
+            ledger.c.suspect.in_((False, True)),  # spelt out so that the index is used
+            ledger.c.lease_until > 0,
+            ledger.c.attempt_token.is_not(None),
+        )
+        return [(row.id, row.attempt_token) for row in conn.execute(held)]
 
 
 def blobs_in_use(db: Engine) -> set[str]:

@@ -63,6 +63,22 @@ class OwnerLock:
         self.release()
 
 
+def refuse_owned(url: str) -> None:
+    """Raise BusyError where an embedded engine owns a PostgreSQL database, and StorageError."""
+    parsed = parse_url(url)
+    engine = make_engine(parsed).execution_options(isolation_level="AUTOCOMMIT")
+    try:
+        # shared: many may ask at the same time; it ends with the connection
+        with storage_trouble(parsed), engine.connect() as connection:
+            if not connection.scalar(text("SELECT pg_try_advisory_lock_shared(:key)"), {"key": LOCK_KEY}):
+                raise BusyError(
+                    f"database {name_of(parsed)}: a command without a broker reads pages"
+                    f" ({_holder(connection)}); workers wait until it is over"
+                )
+    finally:
+        engine.dispose()
+
+
 def _lock_file(path: Path, url: URL, patience_s: float) -> int:
     try:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)

@@ -10,6 +10,7 @@ import unicodedata
 from pathlib import Path
 
 _ESCAPE = re.compile(r"\\(?:\\|x([89a-f][0-9a-f]))")
+_ODD = re.compile(r"[\\\udc80-\udcff]")
 # joiners that Persian and Indic names need; other invisible characters are escaped
 _HARMLESS = frozenset("\u200c\u200d")
 
@@ -17,7 +18,7 @@ _HARMLESS = frozenset("\u200c\u200d")
 def path_to_text(path: str | os.PathLike[str]) -> str:
     r"""Return `path` as text without surrogates: odd bytes as `\xNN`, a backslash as `\\`."""
     decoded = os.fsencode(path).decode("utf-8", "surrogateescape")
-    return "".join(_escaped(character) for character in decoded)
+    return _ODD.sub(_escaped, decoded)
 
 
 def text_to_path(text: str) -> Path:
@@ -46,12 +47,8 @@ def printable(text: str) -> str:
     )
 
 
-def _escaped(character: str) -> str:
-    if character == "\\":
-        return r"\\"
-    if "\udc80" <= character <= "\udcff":
-        return f"\\x{ord(character) - 0xDC00:02x}"
-    return character
+def _escaped(odd: re.Match[str]) -> str:
+    return r"\\" if odd[0] == "\\" else f"\\x{ord(odd[0]) - 0xDC00:02x}"
 
 
 def _is_unsafe(character: str) -> bool:

@@ -4,10 +4,15 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select
+from sqlalchemy import Connection, Row, Table, bindparam, select
 
+from pipeline.inserts import insert_rows, many
 from pipeline.page import Box, Detection, Number, Reading
 from pipeline.tables import detections, numbers, readings
+
+_DETECTIONS = (
+    select(detections).where(detections.c.ledger_id == bindparam("of_ledger")).order_by(detections.c.position)
+)
 
 
 def write_detections(conn: Connection, ledger_id: int, found: Sequence[Detection]) -> None:
@@ -17,8 +22,7 @@ def write_detections(conn: Connection, ledger_id: int, found: Sequence[Detection
         | _columns(detection.box)
         for position, detection in enumerate(found)
     ]
-    if rows:  # without rows SQLAlchemy would insert one of defaults
-        conn.execute(insert(detections), rows)
+    _write(conn, detections, rows)
 
 
 def write_readings(
@@ -59,16 +63,19 @@ def write_readings(
         | _columns(number.box)
         for position, number in enumerate(grouped)
     ]
-    for table, rows in ((readings, reading_rows), (numbers, number_rows)):
-        if rows:
-            conn.execute(insert(table), rows)
+    _write(conn, readings, reading_rows)
+    _write(conn, numbers, number_rows)
+
+
+def _write(conn: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
+    if rows:  # without rows SQLAlchemy would insert one of defaults
+        dialect = conn.dialect.name
+        conn.execute(insert_rows(dialect, table), many(dialect, rows))
 
 
 def read_detections(conn: Connection, ledger_id: int) -> tuple[Detection, ...]:
     """Return a page's detections, in order."""
-    rows = conn.execute(
-        select(detections).where(detections.c.ledger_id == ledger_id).order_by(detections.c.position)
-    )
+    rows = conn.execute(_DETECTIONS, {"of_ledger": ledger_id})
     return tuple(Detection(box_of(row), row.score) for row in rows)
 
 

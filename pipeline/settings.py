@@ -3,15 +3,12 @@
 This is the one place that reads settings from the environment.
 """
 
-import difflib
 import os
-import tomllib
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from pipeline.errors import SettingsError
 
@@ -24,13 +21,26 @@ OTHER_VARIABLES = frozenset({"ARCHIVE_CONFIG", "ARCHIVE_VERBOSE", "ARCHIVE_DATA_
 NETWORKS = ("orienter", "detector", "classifier", "rescorer", "recogniser", "judge")
 
 
-class Settings(BaseSettings):
-    """Every setting of the product, with its default; each also as `ARCHIVE_<NAME>`."""
+class Settings(BaseModel):
+    """Every setting of the product, with its default; each also as `ARCHIVE_<NAME>` (`load_settings`)."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     database_url: str = Field("sqlite:///archive.db", description="where the ledger and the numbers are")
     files_url: str = Field("", description="where crops are kept; empty: beside the database")
+    broker_url: str = Field(
+        "",
+        description="where workers get their pages from: redis://… or amqp://…; empty: no worker is needed",
+    )
+    shared_folders: str = Field(
+        "", description="folders of scans that every worker sees at the same place; others are copied"
+    )
+    cache: Path = Field(
+        Path.home() / ".cache" / "archive",
+        description="where a worker keeps scans and weights that it fetched",
+    )
+    cache_bytes: int = Field(10_000_000_000, ge=0, description="how much it keeps")
+    max_in_flight: int = Field(1000, ge=1, description="messages in the broker at a time")
     orienter: Path = Field(
         WEIGHTS / "page_orienter.safetensors", description="weights that say which way up a page is"
     )
@@ -53,7 +63,12 @@ class Settings(BaseSettings):
     render_dpi: int = Field(300, ge=36, le=1200, description="for PDF pages that are no plain scan")
     page_deadline_s: float = Field(300.0, gt=0, description="a stage that takes longer on one page is hung")
     max_deaths: int = Field(3, ge=1, description="a page whose process dies this often, alone, is set aside")
-    threads: int = Field(0, ge=0, description="pages worked on at a time; 0: one for each core, 4 at most")
+    threads: int = Field(
+        0,
+        ge=0,
+        description="pages worked on at a time; 0: one for each core, 4 at most; for a GPU two, 32 at most",
+    )
+    batch: int = Field(0, ge=0, description="crops in a batch, of several pages; 0: as suits the device")
 
     @property
     def files(self) -> str:
@@ -71,18 +86,6 @@ class Settings(BaseSettings):
     def _file_is_sqlite(cls, value: str) -> str:
         return value if "://" in value else f"sqlite:///{value}"  # a plain file name is what people write
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Options, then the environment; the TOML file is merged below them by `load_settings`."""
-        return (init_settings, env_settings)
-
 
 def load_settings(
     options: dict[str, Any] | None = None, file: Path | None = None, also_known: Collection[str] = ()
@@ -95,14 +98,9 @@ def load_settings(
     Raises SettingsError for an unknown key, a misspelt `ARCHIVE_…` variable or a wrong value.
     """
     _refuse_unknown_variables(also_known)
-    below = {
-        key: value
-        for key, value in _read_file(file).items()
-        if PREFIX + key.upper() not in {name.upper() for name in os.environ}
-    }
     given = {key: value for key, value in (options or {}).items() if value is not None}
     try:
-        return Settings(**{**below, **given})
+        return Settings(**_read_file(file) | _read_environment() | given)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
@@ -113,9 +111,13 @@ def _refuse_unknown_variables(also_known: Collection[str]) -> None:
     known = {PREFIX + name.upper() for name in Settings.model_fields} | OTHER_VARIABLES | set(also_known)
     for name in os.environ:
         if name.upper().startswith(PREFIX) and name.upper() not in known:
-            near = difflib.get_close_matches(name.upper(), known, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
+            hint = _nearest(name.upper(), known)
             raise SettingsError(f"unknown variable {name} in the environment{hint}")
+
+
+def _read_environment() -> dict[str, Any]:
+    fields = {PREFIX + name.upper(): name for name in Settings.model_fields}
+    return {fields[name.upper()]: value for name, value in os.environ.items() if name.upper() in fields}
 
 
 def _read_file(file: Path | None) -> dict[str, Any]:
@@ -125,13 +127,21 @@ def _read_file(file: Path | None) -> dict[str, Any]:
         file = Path(DEFAULT_FILE)
         if not file.exists():
             return {}
+    import tomllib  # takes long, and most archives have no such file
+
     try:
         values = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SettingsError(f"{file}: {error}") from error
     for key in values:
         if key not in Settings.model_fields:
-            near = difflib.get_close_matches(key, Settings.model_fields, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise SettingsError(f"{file}: unknown setting {key!r}{hint}")
+            raise SettingsError(f"{file}: unknown setting {key!r}{_nearest(key, Settings.model_fields)}")
     return values
+
+
+def _nearest(name: str, known: Collection[str]) -> str:
+    """Return the end of a message about a name that nobody knows: the one that may be meant."""
+    import difflib  # takes long, and is for mistakes
+
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {near[0]}?" if near else ""

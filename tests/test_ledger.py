@@ -7,12 +7,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, select, text
 
-from pipeline import ledger
+from pipeline import ledger, roster
 from pipeline.catalogue import add_document, add_failed_document, current_run
 from pipeline.database import open_database, reading, writing
-from pipeline.ledger import DETECTED, DONE, FAILED, OPEN, WAITING, Claim
+from pipeline.ledger import DETECTED, DONE, FAILED, OPEN, WAITING, Claim, InFlight
 from pipeline.page import Box, Detection, Number, PageDetections, Reading
 from pipeline.queries import page_result
+from pipeline.roster import Worker
 from pipeline.sources import Document, PageRef
 from pipeline.tables import detections, metadata, numbers, readings
 from pipeline.tables import ledger as rows
@@ -60,10 +61,12 @@ def take(db: Engine, now: float = NOW, state: str | None = None) -> Claim:
 
 
 def take_alone(db: Engine, now: float, *, eager: bool = True) -> Claim | None:
-    due = ledger.take_suspect(db, now=now, lease_s=LEASE_S, eager=eager)
-    if due is None:
+    found = ledger.take_suspects(db, now=now, limit=1, lease_s=LEASE_S, eager=eager)
+    if not found:
         return None
-    claim = ledger.claim(db, due.ledger_id, state=due.state, now=now, lease_s=LEASE_S)
+    (due,) = found
+    assert due.alone
+    claim = ledger.claim(db, due.ledger_id, state=due.state, now=now, lease_s=LEASE_S, alone=True)
     assert claim is not None
     assert claim.suspect
     return claim
@@ -141,11 +144,11 @@ def test_due_rows_come_in_order_and_detected_ones_first(db: Engine) -> None:
     fill(db, 6)
     first = ledger.take_due(db, now=NOW, limit=4, lease_s=LEASE_S)
     assert [due.ledger_id for due in first] == sorted(due.ledger_id for due in first)
-    assert ledger.n_in_flight(db, now=NOW) == 4
+    assert ledger.in_flight(db, now=NOW) == InFlight(4, 0)
     claim = ledger.claim(db, first[3].ledger_id, state=WAITING, now=NOW, lease_s=LEASE_S)
     assert claim is not None
     assert detected(db, claim)
-    assert ledger.n_in_flight(db, now=NOW) == 4
+    assert ledger.in_flight(db, now=NOW) == InFlight(4, 0)
     # its message is lost, and those of the others; then the lease of the queue runs out
     later = ledger.take_due(db, now=NOW + LEASE_S, limit=10, lease_s=LEASE_S)
     assert [due.state for due in later] == [DETECTED] + [WAITING] * 5
@@ -229,18 +232,31 @@ def test_a_suspect_backs_off_longer_after_each_death(db: Engine) -> None:
     now = NOW + LEASE_S
     for waits_s in (30, 60, 120):
         assert ledger.expire(db, now=now, max_deaths=9) == 1
-        assert ledger.n_in_flight(db, now=now) == 0
+        assert ledger.in_flight(db, now=now) == InFlight(0, 0)
         assert take_alone(db, now + waits_s - 1, eager=False) is None
         assert take_alone(db, now + waits_s, eager=False) is not None
-        assert ledger.n_in_flight(db, now=now + waits_s) == 1
+        assert ledger.in_flight(db, now=now + waits_s) == InFlight(0, 1)
         now += waits_s + LEASE_S
 
 
 def test_an_old_message_does_not_bring_a_suspect_among_other_pages(db: Engine) -> None:
     fill(db, 1)
     claim = take(db)
+    now = NOW + LEASE_S
+    ledger.expire(db, now=now, max_deaths=3)
+    assert ledger.claim(db, claim.ledger_id, state=WAITING, now=now, lease_s=LEASE_S) is None
+    assert ledger.take_suspects(db, now=now, limit=1, lease_s=LEASE_S, eager=True) != []
+    assert ledger.claim(db, claim.ledger_id, state=WAITING, now=now, lease_s=LEASE_S) is None
+
+
+def test_a_message_for_a_suspect_takes_no_other_page_and_no_suspect_that_backs_off(db: Engine) -> None:
+    fill(db, 1)
+    due = ledger.take_due(db, now=NOW, limit=1, lease_s=LEASE_S)[0]
+    alone = {"state": WAITING, "lease_s": LEASE_S, "alone": True}
+    assert ledger.claim(db, due.ledger_id, now=NOW, **alone) is None
+    assert ledger.claim(db, due.ledger_id, state=WAITING, now=NOW, lease_s=LEASE_S) is not None
     ledger.expire(db, now=NOW + LEASE_S, max_deaths=3)
-    assert ledger.claim(db, claim.ledger_id, state=WAITING, now=NOW + LEASE_S, lease_s=LEASE_S) is None
+    assert ledger.claim(db, due.ledger_id, now=NOW + LEASE_S, **alone) is None
 
 
 def test_a_published_suspect_is_not_published_twice(db: Engine) -> None:
@@ -248,9 +264,9 @@ def test_a_published_suspect_is_not_published_twice(db: Engine) -> None:
     take(db)
     now = NOW + LEASE_S
     ledger.expire(db, now=now, max_deaths=3)
-    assert ledger.take_suspect(db, now=now, lease_s=LEASE_S, eager=True) is not None
-    assert ledger.take_suspect(db, now=now, lease_s=LEASE_S, eager=True) is None
-    assert ledger.take_suspect(db, now=now + LEASE_S, lease_s=LEASE_S, eager=False) is not None
+    assert len(ledger.take_suspects(db, now=now, limit=9, lease_s=LEASE_S, eager=True)) == 1
+    assert ledger.take_suspects(db, now=now, limit=9, lease_s=LEASE_S, eager=True) == []
+    assert len(ledger.take_suspects(db, now=now + LEASE_S, limit=9, lease_s=LEASE_S, eager=False)) == 1
 
 
 def test_attempts_start_anew_at_each_stage(db: Engine) -> None:
@@ -274,7 +290,7 @@ def test_a_new_owner_voids_what_its_predecessor_held(db: Engine) -> None:
     held = take(db)
     published = ledger.take_due(db, now=NOW, limit=2, lease_s=LEASE_S)
     assert ledger.void_leases(db, now=NOW + 1, max_deaths=3) == 1
-    assert ledger.n_in_flight(db, now=NOW + 1) == 0
+    assert ledger.in_flight(db, now=NOW + 1) == InFlight(0, 0)
     due = ledger.take_due(db, now=NOW + 1, limit=9, lease_s=LEASE_S)
     assert {row.ledger_id for row in published} < {row.ledger_id for row in due}
     assert len(due) == 3
@@ -384,7 +400,7 @@ class Model:
         fill(db, n_pages)
         with reading(db) as conn:
             self.rows = {id_: Modelled() for id_ in conn.scalars(select(rows.c.id).order_by(rows.c.id))}
-        self.published: list[tuple[int, str]] = []  # every message ever sent: some are taken twice
+        self.published: list[tuple[int, str, bool]] = []  # every message ever sent: some are taken twice
         self.claims: list[Claim] = []  # every claim ever made: most are old
         self.n_done: dict[int, int] = dict.fromkeys(self.rows, 0)
 
@@ -396,22 +412,23 @@ class Model:
             if r.state in OPEN and not r.suspect and r.token is None and r.until <= self.now
         ]
         assert [row.ledger_id for row in due] == [id_ for *_, id_ in sorted(open_rows)][: n + 1]
-        self._published([(row.ledger_id, row.state) for row in due])
+        self._published([(row.ledger_id, row.state, False) for row in due])
 
     def suspect(self, n: int) -> None:
         eager = n % 2 == 0
-        due = ledger.take_suspect(self.db, now=self.now, lease_s=LEASE_S, eager=eager)
+        limit = 1 + n // 4
+        due = ledger.take_suspects(self.db, now=self.now, limit=limit, lease_s=LEASE_S, eager=eager)
         suspects = [
             (r.deaths, r.until, id_)
             for id_, r in self.rows.items()
             if r.state in OPEN and r.suspect and r.token is None
             if r.until <= self.now or (eager and not r.queued)
         ]
-        assert (due.ledger_id if due else None) == (min(suspects)[-1] if suspects else None)
-        self._published([(due.ledger_id, due.state)] if due else [])
+        assert [row.ledger_id for row in due] == [id_ for *_, id_ in sorted(suspects)][:limit]
+        self._published([(row.ledger_id, row.state, True) for row in due])
 
-    def _published(self, messages: list[tuple[int, str]]) -> None:
-        for id_, state in messages:
+    def _published(self, messages: list[tuple[int, str, bool]]) -> None:
+        for id_, state, _ in messages:
             assert self.rows[id_].state == state
             self.rows[id_].queued, self.rows[id_].until = True, self.now + LEASE_S
         self.published += messages
@@ -419,10 +436,10 @@ class Model:
     def claim(self, n: int) -> None:
         if not self.published:
             return
-        id_, state = self.published[-1 - n % len(self.published)]
+        id_, state, alone = self.published[-1 - n % len(self.published)]
         r = self.rows[id_]
-        free = r.state == state and r.token is None and (r.queued or not r.suspect)
-        claim = ledger.claim(self.db, id_, state=state, now=self.now, lease_s=LEASE_S)
+        free = r.state == state and r.token is None and r.suspect == alone and (r.queued or not alone)
+        claim = ledger.claim(self.db, id_, state=state, now=self.now, lease_s=LEASE_S, alone=alone)
         assert (claim is not None) == free
         if claim is not None:
             r.token, r.queued, r.until = claim.token, False, self.now + LEASE_S
@@ -438,7 +455,7 @@ class Model:
             assert detected(self.db, claim, self.now) == ours
             if ours:
                 self.rows[claim.ledger_id] = Modelled(DETECTED, queued=True, until=self.now + LEASE_S)
-                self.published.append((claim.ledger_id, DETECTED))
+                self.published.append((claim.ledger_id, DETECTED, False))
         else:
             assert classified(self.db, claim, self.now) == ours
             if ours:
@@ -497,15 +514,15 @@ class Model:
             assert (id_ in with_results["readings"]) == (stage == DONE)
             assert (id_ in with_results["numbers"]) == (stage == DONE)
         assert max(self.n_done.values()) <= 1
-        in_flight = [r for r in self.rows.values() if r.until > self.now and (r.queued or r.token)]
-        assert ledger.n_in_flight(self.db, now=self.now) == len(in_flight)
+        flying = [r.suspect for r in self.rows.values() if r.until > self.now and (r.queued or r.token)]
+        assert ledger.in_flight(self.db, now=self.now) == InFlight(flying.count(False), flying.count(True))
 
     def drain(self) -> None:
         """Work on as an engine does, with nothing going wrong: whatever happened before, it ends."""
         self.void(0)
         for _ in range(4 * len(self.rows)):
             self.take(0)
-            if ledger.n_in_flight(self.db, now=self.now) == 0:
+            if ledger.in_flight(self.db, now=self.now) == InFlight(0, 0):
                 self.suspect(0)
             for _ in range(2):
                 n = len(self.claims)
@@ -544,3 +561,16 @@ def test_whatever_happens_no_page_is_lost_or_done_twice(
         model.check()
     model.drain()
     model.check()
+
+
+def test_who_was_taken_for_dead_takes_nothing_in_hand(db: Engine) -> None:
+    fill(db, 2)
+    worker = Worker("w1", "host", 7, ("detect",), "cpu", 2)
+    roster.enrol(db, worker, now=1.0)
+    first, second = (due.ledger_id for due in ledger.take_due(db, now=NOW, limit=2, lease_s=LEASE_S))
+    taking = {"state": "waiting", "now": 2.0, "lease_s": LEASE_S, "worker_id": worker.id}
+    assert ledger.claim(db, first, **taking) is not None
+    ledger.bury(db, [worker.id], now=3.0, max_deaths=3)
+    assert ledger.claim(db, second, **taking) is None
+    roster.enrol(db, worker, now=4.0)
+    assert ledger.claim(db, second, **taking) is not None

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.detector import DigitDetector
-from models.loaded import load_detector
+from models.loaded import Detector, load_detector
 from models.strip_changes import change_strips
 from models.train_recogniser import NumberStrips, page_numbers, recogniser_batches, true_numbers
 from pipeline.drawn import DrawnPage, draw_page
@@ -20,8 +19,8 @@ from pipeline.strips import STRIP_PX
 
 
 @pytest.fixture(scope="module")
-def detector() -> DigitDetector:
-    return load_detector(WEIGHTS / "digit_detector.safetensors", "cpu").network
+def detector() -> Detector:
+    return load_detector(WEIGHTS / "digit_detector.safetensors", "cpu")
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +34,7 @@ def page(drawn: DrawnPage) -> LabelledPage:
 
 
 def test_every_number_is_told_whole_whatever_was_boxed(
-    drawn: DrawnPage, page: LabelledPage, detector: DigitDetector
+    drawn: DrawnPage, page: LabelledPage, detector: Detector
 ) -> None:
     there = Counter(number.text for number in drawn.numbers)
     told = page_numbers([page], detector, np.random.default_rng(0))
@@ -47,9 +46,7 @@ def test_every_number_is_told_whole_whatever_was_boxed(
     assert (middle > 100).mean() > 0.98
 
 
-def test_a_number_beside_what_is_not_known_teaches_nothing(
-    page: LabelledPage, detector: DigitDetector
-) -> None:
+def test_a_number_beside_what_is_not_known_teaches_nothing(page: LabelledPage, detector: Detector) -> None:
     known = page.known.copy()
     known[: known.shape[0] // 2] = 0
     half = page_numbers([replace(page, known=known)], detector, np.random.default_rng(0))
@@ -79,7 +76,7 @@ def test_numbers_are_those_of_the_transcription(
     assert sorted(true_numbers(page.scaled(2.0))) == [*numbers, [3]]
 
 
-def test_letters_teach_that_there_is_no_number(page: LabelledPage, detector: DigitDetector) -> None:
+def test_letters_teach_that_there_is_no_number(page: LabelledPage, detector: Detector) -> None:
     unlabelled = replace(page, digits=())  # to it, all that the detector finds is no digit
     told = page_numbers([unlabelled], detector, np.random.default_rng(0))
     assert set(told.texts) == {""}

@@ -19,7 +19,8 @@ from pipeline import catalogue, ledger, sources
 from pipeline.catalogue import KnownPath
 from pipeline.crops import cut_crops, pack_crops
 from pipeline.database import open_database, reading, writing
-from pipeline.ledger import Claim
+from pipeline.errors import DeviceError
+from pipeline.ledger import Claim, Due
 from pipeline.page import Box, Detection, PageDetections
 from pipeline.settings import Settings
 from pipeline.storage import Files
@@ -58,7 +59,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
         )
         document = sources.probe(tmp_path / "share" / "page.png", max_pixels=settings.max_pixels)
         catalogue.add_document(conn, document, run, again=False, now=time.time())
-    yield Bench(db, Files(settings.files), Networks(settings), settings, InHand(60), 60.0)
+    yield Bench(db, Files(settings.files), Networks(settings), settings, InHand(60), 60.0, 60.0)
     db.dispose()
 
 
@@ -99,7 +100,7 @@ def row_of(bench: Bench) -> tuple[object, ...]:
 def test_crops_of_a_damaged_blob_are_cut_again(bench: Bench, damage: Callable[[bytes], bytes]) -> None:
     ledger_id = detected(bench)
     bench.files.put("crops/x", damage(WHOLE))
-    assert work_on(bench, Trouble(60), ledger_id, ledger.DETECTED, stages.classify)
+    assert work_on(bench, Trouble(60), Due(ledger_id, ledger.DETECTED), stages.classify)
     assert row_of(bench) == (ledger.DONE, None, 0, None)
 
 
@@ -109,19 +110,41 @@ def test_a_share_that_is_away_blames_no_page_and_ends_the_engine_in_time(
     ledger_id = detected(bench)  # without its blob: the page must be read again
     (tmp_path / "share").rename(tmp_path / "unplugged")
     trouble = Trouble(0)
-    assert not work_on(bench, trouble, ledger_id, ledger.DETECTED, stages.classify)
+    assert not work_on(bench, trouble, Due(ledger_id, ledger.DETECTED), stages.classify)
     assert "share is away" in str(trouble.fatal())
     bench.in_hand.pay_back(bench.db)
     assert row_of(bench) == (ledger.DETECTED, None, 0, None)
     (tmp_path / "unplugged").rename(tmp_path / "share")
-    assert work_on(bench, trouble, ledger_id, ledger.DETECTED, stages.classify)
+    assert work_on(bench, trouble, Due(ledger_id, ledger.DETECTED), stages.classify)
+
+
+def test_a_page_that_breaks_the_device_is_tried_again_alone_and_blamed_only_then(bench: Bench) -> None:
+    ledger_id = detected(bench)
+
+    def broken(bench: Bench, claim: Claim) -> bool:
+        raise DeviceError("device cuda: CUDA error: device-side assert triggered")
+
+    def try_it(*, alone: bool) -> None:
+        trouble = Trouble(60)
+        assert not work_on(bench, trouble, Due(ledger_id, ledger.DETECTED, alone), broken)
+        assert isinstance(trouble.fatal(), DeviceError)
+        bench.in_hand.leave(bench.db)  # the process leaves, and another takes its place
+        ledger.void_leases(bench.db, now=time.time(), max_deaths=2, cause="CUDA error")
+
+    try_it(alone=False)
+    assert row_of(bench)[:3] == (ledger.DETECTED, None, 0)
+    for _ in range(2):
+        ledger.take_suspects(bench.db, now=time.time(), limit=1, lease_s=60, eager=True)
+        bench = replace(bench, in_hand=InHand(60))
+        try_it(alone=True)
+    assert row_of(bench) == (ledger.FAILED, None, 2, "the page crashed its worker 2 times (CUDA error)")
 
 
 def test_a_file_that_is_gone_from_its_folder_is_set_aside(bench: Bench, tmp_path: Path) -> None:
     ledger_id = detected(bench)
     (tmp_path / "share" / "page.png").unlink()
     trouble = Trouble(0)
-    assert not work_on(bench, trouble, ledger_id, ledger.DETECTED, stages.classify)
+    assert not work_on(bench, trouble, Due(ledger_id, ledger.DETECTED), stages.classify)
     assert trouble.fatal() is None
     assert row_of(bench)[0] == ledger.FAILED
 

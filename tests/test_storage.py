@@ -49,10 +49,23 @@ def test_what_is_gone_is_gone(files: Files) -> None:
 def test_only_what_is_needed_is_kept(files: Files) -> None:
     for name in ("crops/1.npz", "crops/2.npz", "crops/3.npz.0123.part", "weights/4"):
         files.put(name, b"x")
-    assert files.keep_only("crops/", {"crops/2.npz"}) == 2
+    assert files.keep_only("crops/", lambda: {"crops/2.npz"}, unfinished=True) == 2
     assert list(files.names()) == ["crops/2.npz", "weights/4"]
-    assert files.keep_only("crops/", set()) == 1
-    assert files.keep_only("crops/", set()) == 0
+    assert files.keep_only("crops/", set, unfinished=True) == 1
+    assert files.keep_only("crops/", set, unfinished=True) == 0
+
+
+def test_what_others_write_meanwhile_is_left_alone(files: Files) -> None:
+    files.put("crops/1.npz", b"x")
+    files.put("crops/2.npz.0123.part", b"x")
+
+    def wanted() -> set[str]:
+        files.put("crops/3.npz", b"x")
+        return set()
+
+    assert files.keep_only("crops/", wanted, unfinished=False) == 1
+    assert files.keep_only("crops/", lambda: {"crops/3.npz"}, unfinished=True) == 1
+    assert list(files.names()) == ["crops/3.npz"]
 
 
 @pytest.mark.parametrize("name", ["../out", "/etc/passwd", "crops/../../out", ""])
@@ -134,5 +147,11 @@ def test_a_writer_that_is_killed_leaves_no_half_blob(tmp_path: Path) -> None:
     child.communicate()
     assert files.get("crops/1.npz") == b"x" * 3_000_000
     assert list(files.names()) == ["crops/1.npz"]
-    files.keep_only("crops/", {"crops/1.npz"})
+    files.keep_only("crops/", lambda: {"crops/1.npz"}, unfinished=True)
     assert [path.name for path in (tmp_path / "crops").iterdir()] == ["1.npz"]
+
+
+def test_a_password_never_stands_in_an_error_of_files() -> None:
+    with pytest.raises(SettingsError) as error:
+        Files("sftpx://archive:s3cret@host/x")
+    assert "s3cret" not in str(error.value) and "archive:***@host" in str(error.value)

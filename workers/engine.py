@@ -1,17 +1,15 @@
-"""The embedded engine: feeder and Celery worker over `memory://` in one child process of the command.
+"""The engine: a Celery worker and the feeder of its queues, in one child process.
 
-`python -P -m workers.engine` is started by `workers.watch`.  Its standard input is one line of JSON (the
-settings, and what the engine before died of) and then stays open: its end means that the command is gone.
-Its standard output is for the one line that says why it left; standard error is the log.  SIGTERM: no new
-page, finish those in hand, leave.  A second SIGTERM, the end of the command, or a page past its deadline:
-leave at once.
+`python -P -m workers.engine` is started by `workers.watch`.  Its standard input is one line of JSON (an
+`Order`) and then stays open: its end means that the command is gone.  Its standard output is for the one line
+that says why it left; standard error is the log.  SIGTERM: no new page, finish those in hand, leave.  A
+second SIGTERM, the end of the command, or a page past its deadline: leave at once.
 
 Everything that must not wait happens in the main thread, which looks after the others.
 """
 
 import contextlib
 import faulthandler
-import json
 import logging
 import os
 import select
@@ -20,76 +18,52 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 
-from pipeline import ledger
 from pipeline.database import open_database
-from pipeline.errors import ArchiveError
-from pipeline.ledger import Claim, Due
+from pipeline.errors import ArchiveError, MissingError
+from pipeline.ledger import Claim
 from pipeline.settings import Settings
+from pipeline.sharing import SCANS, WEIGHTS, Cache
 from pipeline.storage import Files
-from workers.agreed import LEFT_BUG, LEFT_HUNG, LEFT_ORPHANED, LEFT_WELL, n_threads
-from workers.app import CLASSIFY, DETECT, QUEUES, create_app
-from workers.feeder import Feeder
+from workers.agreed import LEFT_ANEW, LEFT_BUG, LEFT_HUNG, LEFT_ORPHANED, LEFT_WELL, Order, n_threads
+from workers.app import consumer, create_app
+from workers.broker import Broker
+from workers.duty import Duty, Share, Sole
 from workers.in_hand import InHand
 from workers.networks import Networks
-from workers.stages import CROPS, Bench
+from workers.stages import Bench
 from workers.tasks import add_tasks
+from workers.times import told
 from workers.trouble import Trouble
 
 log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 0.1
 GRACE_S = 10.0
-PATIENCE_S = 15.0  # how long storage may be away
+TELL_EVERY_S = 60.0
+TELL_S = 1.0  # for the last words about it
 # a decoder that hangs while it holds Python's lock stops even the main thread: then C code ends the process
 LAST_RESORT_S = 10.0
-TASKS = {ledger.WAITING: DETECT, ledger.DETECTED: CLASSIFY}
 
 
-class Embedded:
-    """The engine's parts, and the rules by which it leaves.
+class Engine:
+    """The engine's parts, and the rules by which it leaves."""
 
-    `cause` is what the engine before this one died of, where that is known.
-    """
-
-    def __init__(self, settings: Settings, cause: str) -> None:
-        threads = n_threads(settings)
-        # outlasts a page that waits for every other thread's PDF, then for their large pages and PDFs
-        self._lease_s = settings.page_deadline_s * 3 * (threads + 1) + 60
+    def __init__(self, settings: Settings, duty: Duty, bench: Bench) -> None:
         self._settings = settings
-        self._cause = cause
+        self._duty = duty
+        self.bench = bench
         self._stop = threading.Event()
         self._terms: list[float] = []  # when each SIGTERM came
-        self.trouble = Trouble(PATIENCE_S)
-        self.bench = Bench(
-            db=open_database(settings.database_url, create=False),
-            files=Files(settings.files),
-            networks=Networks(settings),
-            settings=settings,
-            in_hand=InHand(settings.page_deadline_s),
-            lease_s=self._lease_s,
-        )
-        self._app = create_app("memory://")
-        add_tasks(self._app, self.bench, self.trouble)
-        self._worker = self._app.WorkController(
-            app=self._app,
-            pool="threads",
-            concurrency=threads,
-            queues=",".join(QUEUES),
-            without_heartbeat=True,
-            without_mingle=True,
-            without_gossip=True,
-        )
-        self._feeder = Feeder(
-            self.bench.db,
-            self._publish,
-            limit=4 * threads,
-            queue_lease_s=self._lease_s,
-            max_deaths=settings.max_deaths,
-        )
-
-    def _publish(self, due: Due) -> None:
-        self._app.tasks[TASKS[due.state]].apply_async((due.ledger_id,))
+        self.trouble = Trouble(duty.patience_s)
+        app = create_app(duty.broker_url)
+        self._broker = Broker(app)
+        add_tasks(app, bench, self.trouble, self._broker)
+        self._worker = consumer(app, duty.queues, n_threads(settings), duty.worker_id)
+        self._feeder = duty.feeder(bench.db, self._broker)
+        self._teller = threading.Thread(target=self._tell_times, name="times", daemon=True)
 
     def start(self) -> None:
         """Load the networks, take over from a dead predecessor, start the threads.
@@ -97,22 +71,15 @@ class Embedded:
         Raises MissingError where the weights can't be loaded: before any page is in hand.
         """
         self.bench.networks.load()
-        now = time.time()
-        n = ledger.void_leases(
-            self.bench.db, now=now, max_deaths=self._settings.max_deaths, cause=self._cause
-        )
-        n_stray = self.bench.files.keep_only(CROPS, ledger.blobs_in_use(self.bench.db))
-        log.info("ready; from the engine before: %d pages in hand, %d stray blobs", n, n_stray)
-        self._threads = [
-            threading.Thread(target=self._worker.start, name="worker", daemon=True),
-            threading.Thread(
-                target=self._feeder.run,
-                args=(self._stop, self.bench.in_hand, self.trouble),
-                name="feeder",
-                daemon=True,
+        self._duty.begin(self.bench)
+        jobs = {
+            "worker": self._worker.start,
+            "feeder": lambda: self._feeder.run(
+                self._stop, self.bench.in_hand, self.trouble, self._duty.leads
             ),
-        ]
-        for thread in self._threads:
+        } | self._duty.jobs(self.bench, self._broker, self._stop)
+        self._threads = [threading.Thread(target=job, name=name, daemon=True) for name, job in jobs.items()]
+        for thread in [*self._threads, self._teller]:
             thread.start()
 
     def terminate(self, *_: object) -> None:
@@ -125,9 +92,10 @@ class Embedded:
         if hung:
             log.warning("hung: page %s", ", ".join(str(claim.ledger_id) for claim in hung))
             return self._leave(LEFT_HUNG, f"took longer than {self._settings.page_deadline_s:g} s", hung)
-        fatal = self.trouble.fatal()
+        trouble = self.trouble.fatal()
+        fatal = self._duty.fatal() if trouble is None else (_exit_code(trouble), str(trouble))
         if fatal is not None:
-            return self._leave(fatal.exit_code, str(fatal))
+            return self._leave(*fatal)
         if self._terms:
             self._stop.set()
             self.bench.in_hand.close()
@@ -138,17 +106,75 @@ class Embedded:
             return self._leave(LEFT_BUG, "a thread of the engine ended; its log says why")
         return None
 
+    def _tell_times(self) -> None:
+        """Log now and then, and at the end, what the time goes to."""
+        from models.device import pick_place  # torch takes seconds to import
+
+        use = pick_place(self._settings.device, self._settings.batch).use
+        goes_on, began = True, time.monotonic()
+        while goes_on:
+            goes_on = not self._stop.wait(TELL_EVERY_S)
+            now = time.monotonic()
+            n_pages, spent = self.bench.times.take()
+            busy_s = use.take()
+            if n_pages:
+                log.info(told(n_pages, spent, n_threads(self._settings), now - began, busy_s))
+            began = now
+
     def orphaned(self) -> tuple[int, str]:
         """Return how to leave when the command is gone."""
         return self._leave(LEFT_ORPHANED, "the command is gone")
 
     def _leave(self, code: int, words: str, but: Sequence[Claim] = ()) -> tuple[int, str]:
         self._stop.set()
+        self._teller.join(TELL_S)
         self.bench.in_hand.leave(self.bench.db, but)
+        if not but:
+            self._duty.end(self.bench)
         return code, words
 
 
-def look_after(engine: Embedded, parent: int) -> tuple[int, str]:
+def make_engine(order: Order) -> Engine:
+    """Return the engine that is asked for; raises as `open_database` does."""
+    settings = order.settings
+    # outlasts a page that waits for every other thread's PDF, then for their large pages and PDFs
+    lease_s = settings.page_deadline_s * 3 * (n_threads(settings) + 1) + 60
+    if order.worker is None:
+        duty: Duty = Sole(settings, lease_s, order.cause)
+        db = open_database(settings.database_url, create=False)
+    else:
+        duty = Share(settings, order.worker, order.before, order.cause, feeds=order.feeds)
+        db = open_database(settings.database_url, upgrade=False)
+    files = Files(settings.files)
+    scan, weights = None, None
+    if order.worker is not None:
+        cache = Cache(settings.cache, settings.cache_bytes)
+        scan = partial(_fetch, cache, files, SCANS)
+        weights = partial(_fetch, cache, files, WEIGHTS)
+    bench = Bench(
+        db=db,
+        files=files,
+        networks=Networks(settings, weights),
+        settings=settings,
+        in_hand=InHand(settings.page_deadline_s),
+        lease_s=lease_s,
+        queue_lease_s=duty.queue_lease_s,
+        worker_id=duty.worker_id,
+        shared_scan=scan,
+    )
+    return Engine(settings, duty, bench)
+
+
+def _exit_code(error: ArchiveError) -> int:
+    """Return how to leave for an error: what is missing may be there for the next process, or never."""
+    return LEFT_ANEW if isinstance(error, MissingError) and error.retryable else error.exit_code
+
+
+def _fetch(cache: Cache, files: Files, place: str, sha256: str) -> Path:
+    return cache.fetch(files, place + sha256, sha256)
+
+
+def look_after(engine: Engine, parent: int) -> tuple[int, str]:
     """Watch over the engine until it leaves; `parent` is a descriptor that ends with it."""
     deadline_s = engine.bench.in_hand.deadline_s
     rearm_at = 0.0
@@ -191,14 +217,13 @@ def main() -> None:
     try:
         line = read_line(0)
         if line:
-            order = json.loads(line)
-            engine = Embedded(Settings(**order["settings"]), order["cause"])
+            engine = make_engine(Order.of_json(line))
             signal.signal(signal.SIGTERM, engine.terminate)
             signal.signal(signal.SIGINT, engine.terminate)
             engine.start()
             code, why = look_after(engine, 0)
     except ArchiveError as error:
-        code, why = error.exit_code, str(error)
+        code, why = _exit_code(error), str(error)
     except Exception as error:
         log.exception("the engine met a bug")
         code, why = LEFT_BUG, f"{type(error).__name__}: {error}"

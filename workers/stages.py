@@ -8,9 +8,10 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +28,7 @@ from pipeline.sources import read_page
 from pipeline.storage import Files
 from workers.in_hand import InHand
 from workers.networks import Networks
+from workers.times import BLOBS, LEDGER, NETWORKS, SCANS, Times
 from workers.whereabouts import folder_away, where_is
 
 log = logging.getLogger(__name__)
@@ -47,10 +49,14 @@ class Bench:
     networks: Networks
     settings: Settings
     in_hand: InHand
-    lease_s: float
+    lease_s: float  # of a page in hand
+    queue_lease_s: float  # of a message
+    worker_id: str | None = None  # where this process is one of many
+    shared_scan: Callable[[str], Path] | None = None  # the copy that all machines reach, by hash
     large: threading.Lock = field(default_factory=threading.Lock)
     # PDFium serves one page at a time: its pages wait here, where no clock runs, not at its own lock
     pdf_turn: threading.Lock = field(default_factory=threading.Lock)
+    times: Times = field(default_factory=Times)
 
 
 def detect(bench: Bench, claim: Claim) -> bool:
@@ -64,24 +70,28 @@ def detect(bench: Bench, claim: Claim) -> bool:
     detector = bench.networks.detector(claim.detector_sha256)
     with _page(bench, claim) as grey:
         height, width = grey.shape
-        found = find_digits(grey, orienter, detector)
-        crops = pack_crops(cut_crops(grey, found)) if found.detections else None
+        with bench.times.spent(NETWORKS):
+            found = find_digits(grey, orienter, detector)
+        with bench.times.spent(BLOBS):
+            crops = pack_crops(cut_crops(grey, found)) if found.detections else None
     # the token in its name: a late worker's blob can never take the place of the one that counts
-    blob = f"{CROPS}{claim.ledger_id}-{claim.token}.npz" if crops is not None else None
+    blob = _blob(claim.ledger_id, claim.token) if crops is not None else None
     if crops is not None and blob is not None:
-        bench.files.put(blob, crops)
+        with bench.times.spent(BLOBS):
+            bench.files.put(blob, crops)
     ours = False
     try:
-        ours = ledger.finish_detect(
-            bench.db,
-            claim,
-            found,
-            width=width,
-            height=height,
-            blob=blob,
-            now=time.time(),
-            lease_s=bench.lease_s,
-        )
+        with bench.times.spent(LEDGER):
+            ours = ledger.finish_detect(
+                bench.db,
+                claim,
+                found,
+                width=width,
+                height=height,
+                blob=blob,
+                now=time.time(),
+                lease_s=bench.queue_lease_s,
+            )
     finally:
         if not ours:
             _delete(bench, blob)
@@ -104,9 +114,10 @@ def classify(bench: Bench, claim: Claim) -> bool:
         bench.networks.judge(of_run.get("judge")),
     )
     crops = _crops(bench, claim, found)
-    with bench.in_hand.clock(claim):
+    with bench.in_hand.clock(claim), bench.times.spent(NETWORKS):
         read = read_crops(found, crops, readers)
-    ours = ledger.finish_classify(bench.db, claim, read.readings, read.numbers, now=time.time())
+    with bench.times.spent(LEDGER):
+        ours = ledger.finish_classify(bench.db, claim, read.readings, read.numbers, now=time.time())
     if ours:
         _delete(bench, claim.blob)
     return ours
@@ -116,7 +127,8 @@ def _crops(bench: Bench, claim: Claim, found: PageDetections) -> Grey:
     """Return the page's crops: of its blob, or cut again where that is gone or damaged."""
     if claim.blob is not None:
         try:
-            crops = unpack_crops(bench.files.get(claim.blob))
+            with bench.times.spent(BLOBS):
+                crops = unpack_crops(bench.files.get(claim.blob))
             if len(crops) == len(found.detections):
                 return crops
             log.warning("page %d: its blob has %d crops, cut again", claim.ledger_id, len(crops))
@@ -157,8 +169,8 @@ def _read(bench: Bench, claim: Claim, max_pixels: int) -> Grey:
     """Look for the page's file and read it, under the page's clock: a share that hangs is met here too."""
     source = claim.source
     render_dpi = int(json.loads(claim.settings).get("render_dpi", bench.settings.render_dpi))
-    with _turn(bench, source), bench.in_hand.clock(claim):
-        path = where_is(source)
+    with _turn(bench, source), bench.in_hand.clock(claim), bench.times.spent(SCANS):
+        path = where_is(source, bench.shared_scan)
         try:
             return read_page(
                 path, source.format, source.member, source.frame, max_pixels=max_pixels, render_dpi=render_dpi
@@ -176,10 +188,29 @@ def _turn(bench: Bench, source: PageSource) -> AbstractContextManager[object]:
     return bench.pdf_turn if is_pdf else nullcontext()
 
 
+def sweep(db: Engine, files: Files, *, alone: bool) -> int:
+    """Remove the crops that killed processes left behind; return how many.
+
+    `alone`: no other process works here, so that unfinished files are of killed ones, too.
+    """
+
+    def wanted() -> set[str]:
+        # in this order: a page that is detected between the two is found by the first
+        in_hand = {_blob(ledger_id, token) for ledger_id, token in ledger.attempts(db)}
+        return in_hand | ledger.blobs_in_use(db)
+
+    return files.keep_only(CROPS, wanted, unfinished=alone)
+
+
+def _blob(ledger_id: int, token: str) -> str:
+    return f"{CROPS}{ledger_id}-{token}.npz"
+
+
 def _delete(bench: Bench, blob: str | None) -> None:
     if blob is None:
         return
     try:
-        bench.files.delete(blob)
+        with bench.times.spent(BLOBS):
+            bench.files.delete(blob)
     except StorageError as error:  # a blob too many harms nobody, and the engine sweeps when it starts
         log.warning("%s stays: %s", blob, error)

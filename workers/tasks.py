@@ -3,15 +3,25 @@
 import logging
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 
 from celery import Celery  # type: ignore[import-untyped]
 
 from pipeline import ledger
-from pipeline.errors import MissingError, SourceError, StorageError
-from pipeline.ledger import Claim
+from pipeline.errors import (
+    BrokerError,
+    DeviceError,
+    MissingError,
+    SourceError,
+    StorageError,
+    is_out_of_memory,
+)
+from pipeline.ledger import Claim, Due
 from workers import stages
 from workers.app import CLASSIFY, DETECT
+from workers.broker import Broker
 from workers.stages import Bench
+from workers.times import LEDGER, QUEUE
 from workers.trouble import Trouble
 
 log = logging.getLogger(__name__)
@@ -19,32 +29,54 @@ log = logging.getLogger(__name__)
 Stage = Callable[[Bench, Claim], bool]
 
 
-def add_tasks(app: Celery, bench: Bench, trouble: Trouble) -> None:
+def add_tasks(app: Celery, bench: Bench, trouble: Trouble, broker: Broker) -> None:
     """Give the application its two tasks, which work on `bench` and report what isn't a page's fault."""
 
     @app.task(name=DETECT)  # type: ignore[untyped-decorator]
-    def detect(ledger_id: int) -> None:
-        if work_on(bench, trouble, ledger_id, ledger.WAITING, stages.detect):
-            classify.apply_async((ledger_id,))
+    def detect(ledger_id: int, alone: bool = False) -> None:
+        if work_on(bench, trouble, Due(ledger_id, ledger.WAITING, alone), stages.detect):
+            _go_on(bench, broker, ledger_id)
 
     @app.task(name=CLASSIFY)  # type: ignore[untyped-decorator]
-    def classify(ledger_id: int) -> None:
-        work_on(bench, trouble, ledger_id, ledger.DETECTED, stages.classify)
+    def classify(ledger_id: int, alone: bool = False) -> None:
+        work_on(bench, trouble, Due(ledger_id, ledger.DETECTED, alone), stages.classify)
 
 
-def work_on(bench: Bench, trouble: Trouble, ledger_id: int, state: str, stage: Stage) -> bool:
-    """Take the page, if it is in `state` and nobody has it, through `stage`; True if it went on.
+def _go_on(bench: Bench, broker: Broker, ledger_id: int) -> None:
+    """Send a detected page on; where the broker is away the feeder will, once it is back."""
+    try:
+        with bench.times.spent(QUEUE):
+            broker.publish(Due(ledger_id, ledger.DETECTED))
+    except BrokerError as error:
+        log.warning("page %d waits: %s", ledger_id, error)
+        _hand_back(bench, ledger_id)
 
-    What is the page's fault sets it aside with the reason.  What is not (storage, weights) gives it
-    back without blame and goes to `trouble`, which slows the feeder down or ends the process.
+
+def work_on(bench: Bench, trouble: Trouble, due: Due, stage: Stage) -> bool:
+    """Take the page, if it is in that state and nobody has it, through `stage`; True if it went on.
+
+    A suspect is worked on with nothing else in hand.  What is the page's fault sets it aside with the
+    reason.  What is not (storage, weights) gives it back without blame and goes to `trouble`, which slows the
+    feeder down or ends the process.
     """
-    claim = _take(bench, trouble, ledger_id, state)
+    with bench.in_hand.alone() if due.alone else nullcontext():
+        return _work_on(bench, trouble, due, stage)
+
+
+def _work_on(bench: Bench, trouble: Trouble, due: Due, stage: Stage) -> bool:
+    claim = _take(bench, trouble, due)
     if claim is None:
+        if bench.in_hand.closed:
+            _hand_back(bench, due.ledger_id)  # this process leaves: another is to get the message
         return False
     try:
         ours = stage(bench, claim)
+        bench.times.page()
         trouble.over()
         return ours
+    except DeviceError as error:
+        # not given back: this process leaves, and of the pages on the device one may be why it failed
+        trouble.note(error)
     except (StorageError, MissingError) as error:
         bench.in_hand.owe(claim)
         trouble.note(error)
@@ -55,18 +87,34 @@ def work_on(bench: Bench, trouble: Trouble, ledger_id: int, state: str, stage: S
     return False
 
 
-def _take(bench: Bench, trouble: Trouble, ledger_id: int, state: str) -> Claim | None:
+def _take(bench: Bench, trouble: Trouble, due: Due) -> Claim | None:
     """Claim the page; while storage is away the message waits here, for else it would be lost."""
     while True:
         try:
-            return bench.in_hand.take(
-                lambda: ledger.claim(bench.db, ledger_id, state=state, now=time.time(), lease_s=bench.lease_s)
-            )
+            with bench.times.spent(LEDGER):
+                return bench.in_hand.take(
+                    lambda: ledger.claim(
+                        bench.db,
+                        due.ledger_id,
+                        state=due.state,
+                        alone=due.alone,
+                        now=time.time(),
+                        lease_s=bench.lease_s,
+                        worker_id=bench.worker_id,
+                    )
+                )
         except StorageError as error:
             trouble.note(error)
             if trouble.fatal():
                 return None
             time.sleep(trouble.pause_s())
+
+
+def _hand_back(bench: Bench, ledger_id: int) -> None:
+    try:
+        ledger.hand_back(bench.db, ledger_id)
+    except StorageError as error:  # then it is due when the lease of its message runs out
+        log.warning("page %d waits for its lease: %s", ledger_id, error)
 
 
 def _set_aside(bench: Bench, trouble: Trouble, claim: Claim, reason: str) -> None:
@@ -81,14 +129,8 @@ def _set_aside(bench: Bench, trouble: Trouble, claim: Claim, reason: str) -> Non
 def _reason(claim: Claim, error: Exception) -> str:
     if isinstance(error, SourceError):
         return str(error)
-    if _is_out_of_memory(error):
+    if is_out_of_memory(error):
         return "needs more memory than there is"
     log.error("page %d met a bug", claim.ledger_id, exc_info=error)
     first = str(error).strip().partition("\n")[0]
     return f"bug: {type(error).__name__}: {first}"
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """Tell lack of memory in whatever way NumPy, torch and OpenCV put it."""
-    text = str(error).lower()
-    return isinstance(error, MemoryError) or "out of memory" in text or "allocate memory" in text

@@ -4,11 +4,6 @@ A page that crashes the engine costs a restart, not the command.
 """
 
 import contextlib
-import json
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 
@@ -20,12 +15,12 @@ from pipeline.database import OwnerLock, reading
 from pipeline.errors import ArchiveError, MissingError, StorageError
 from pipeline.ledger import Counts
 from pipeline.settings import Settings
-from workers.agreed import LEFT_BUG, LEFT_HUNG, log_path, n_cores, n_threads
+from workers.agreed import Order, log_path
+from workers.child import Child, cause_of
 
 FIRST_DELAY_S = 0.2
 LONGEST_DELAY_S = 5.0
 MAX_VAIN_STARTS = 5
-STOP_GRACE_S = 12.0  # a little longer than what the engine gives the pages in hand
 POLL_EVERY_S = 0.5
 STEP_S = 0.25  # how soon a stop, or the engine's death, is seen between two counts
 TAIL_LINES = 12
@@ -51,9 +46,8 @@ class Engine:
         self.log = log_path(settings)
         self._db = db
         self._settings = settings
-        self._lock_fd = lock_fd
         self._on_news = on_news
-        self._process: subprocess.Popen[bytes] | None = None
+        self._child = Child(self.log, [] if lock_fd is None else [lock_fd])
         self._start_at: float | None = None
         self._delay_s = FIRST_DELAY_S
         self._n_vain = 0
@@ -63,7 +57,7 @@ class Engine:
     @property
     def pid(self) -> int | None:
         """The child's process id; None while there is none."""
-        return self._process.pid if self._process else None
+        return self._child.pid
 
     def start(self) -> None:
         """Start the child with a log of its own; the log of the start before is kept beside it."""
@@ -77,59 +71,27 @@ class Engine:
         Raises MissingError (weights; or it dies again and again, with the end of its log) and
         StorageError where the engine left because of them.
         """
-        if self._process is not None and self._process.poll() is not None:
-            self._died(self._process)
-        elif self._process is None and self._start_at is not None and time.monotonic() >= self._start_at:
+        left = self._child.left()
+        if left is not None:
+            self._died(*left)
+        elif self._start_at is not None and time.monotonic() >= self._start_at:
             self._spawn()
 
-    def stop(self, grace_s: float = STOP_GRACE_S) -> None:
-        """Let the child finish the pages in hand, and make it leave when `grace_s` are over."""
+    def stop(self) -> None:
+        """Let the child finish the pages in hand, and leave."""
         self._start_at = None
-        for wait_s in (grace_s, 2.0):
-            if self._process is None:
-                return
-            self._process.send_signal(signal.SIGTERM)  # the second one: leave at once
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(wait_s)
-                self._forget()
-        self.kill()
+        self._child.stop()
 
     def kill(self) -> None:
         """End the child at once; what it had in hand is voided by the next engine."""
         self._start_at = None
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._forget()
+        self._child.kill()
 
     def _spawn(self) -> None:
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        # one thread of arithmetic for each core, shared out between the pages worked on at a time
-        n_each = max(1, n_cores() // n_threads(self._settings))
-        environment = {"OMP_NUM_THREADS": str(n_each), **os.environ}
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                # -P: a folder of the user's called `workers` must not be taken for ours
-                [sys.executable, "-P", "-m", "workers.engine"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                env=environment,
-                pass_fds=[] if self._lock_fd is None else [self._lock_fd],
-                start_new_session=True,  # Ctrl-C in the terminal is for the command, which stops the engine
-            )
         self._start_at = None
-        assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # dead already: the next poll says so
-            order = {"settings": self._settings.model_dump(mode="json"), "cause": self._cause}
-            self._process.stdin.write(json.dumps(order).encode() + b"\n")
-            self._process.stdin.flush()
+        self._child.start(Order(self._settings, self._cause))
 
-    def _died(self, process: subprocess.Popen[bytes]) -> None:
-        assert process.stdout is not None
-        words = process.stdout.read().decode(errors="replace").strip()
-        code = process.returncode
-        self._forget()
+    def _died(self, code: int, words: str) -> None:
         trouble = _ERRORS.get(code)
         if trouble is not None:
             raise trouble(words or f"the engine left with exit code {code}; see {self.log}")
@@ -137,7 +99,7 @@ class Engine:
         self._n_vain = self._n_vain + 1 if seen == self._ledger_seen else 1
         self._delay_s = min(2 * self._delay_s, LONGEST_DELAY_S) if self._n_vain > 1 else FIRST_DELAY_S
         self._ledger_seen = seen
-        self._cause, why = _cause(code, words)
+        self._cause, why = cause_of(code, words)
         if self._n_vain >= MAX_VAIN_STARTS:
             raise MissingError(
                 f"the engine {why}, {MAX_VAIN_STARTS} times without moving a page;"
@@ -156,29 +118,10 @@ class Engine:
             return f"(no log: {error})"
         return " | ".join(line.strip() for line in lines[-TAIL_LINES:])
 
-    def _forget(self) -> None:
-        process, self._process = self._process, None
-        for pipe in (process.stdin, process.stdout) if process else ():
-            if pipe is not None:
-                with contextlib.suppress(BrokenPipeError):
-                    pipe.close()
-
 
 _ERRORS: dict[int, type[ArchiveError]] = {
     kind.exit_code: kind for kind in (MissingError, StorageError, errors.SettingsError)
 }
-
-
-def _cause(code: int, words: str) -> tuple[str, str]:
-    """Return what the engine died of, in short for the page's reason, and as the end of a sentence."""
-    if code == LEFT_HUNG:
-        return words, f"left a page that {words}"
-    if code < 0:
-        name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
-        return name, f"died ({name})"
-    if code == LEFT_BUG:  # without a word: ended by faulthandler, for nothing else could run any more
-        return words or "hung", f"died ({words or 'it no longer answered'})"
-    return f"exit code {code}", f"died (exit code {code})"
 
 
 def _movement(db: Database) -> object:

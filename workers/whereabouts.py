@@ -1,6 +1,8 @@
 """Where a page's bytes are now: the first path that still holds what was registered."""
 
 import hashlib
+from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -9,11 +11,12 @@ from pipeline.errors import SourceGoneError, StorageError
 from pipeline.paths import path_to_text, printable
 
 
-def where_is(source: PageSource) -> Path:
+def where_is(source: PageSource, shared: Callable[[str], Path] | None = None) -> Path:
     """Return a path that holds the document's bytes.
 
     A file of the size and time that it had when it was registered is taken at its word; one of the
-    same size and another time is hashed, once.  Raises SourceGoneError where none is left, and
+    same size and another time is hashed, once.  `shared` gives the copy of these bytes that all machines
+    reach, and raises FileNotFoundError where there is none.  Raises SourceGoneError where none is left, and
     StorageError where the folder of one is away too.
     """
     reasons = []
@@ -28,6 +31,9 @@ def where_is(source: PageSource) -> Path:
             gone = isinstance(error, FileNotFoundError)
             can_not = f"can't be opened: {error.strerror or error}"
             reasons.append("is gone; put it back and retry, or leave it" if gone else can_not)
+    if shared is not None:
+        with suppress(FileNotFoundError):
+            return shared(source.sha256)
     if away is not None:
         raise away
     raise SourceGoneError(reasons[0] if reasons else "has no path")
