@@ -306,7 +306,7 @@ class Chaos:
         """Return the rows of a quiet run: the good pages read by one command, in a database of its own."""
         kept = self.options.quiet
         if kept is not None and kept.exists():
-            self.say(f"rows of the quiet run are those in {kept}")
+            self.say(f"rows of the quiet run are those in {kept.name}")
             rows: dict[str, set[tuple[Any, ...]]] = pickle.loads(kept.read_bytes())
             return rows
         for harm in [*scans.glob("crash*"), *scans.glob("hang*")]:

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+from abc import ABC, abstractmethod
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -23,7 +24,7 @@ class MissingServerError(Exception):
     """The server is not installed; the message says how to."""
 
 
-class Server:
+class Server(ABC):
     """A server process in a folder of its own; `url` is where clients reach it, from the first start on."""
 
     def __init__(self, folder: Path) -> None:
@@ -32,9 +33,9 @@ class Server:
         self.url = ""
         self._process: subprocess.Popen[bytes] | None = None
 
+    @abstractmethod
     def command(self) -> list[str]:
         """Return the command line; raises MissingServerError where it is not installed."""
-        raise NotImplementedError
 
     def environment(self) -> dict[str, str]:
         """Return what the server needs beside ours."""
