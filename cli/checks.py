@@ -5,6 +5,7 @@ import platform
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
@@ -12,10 +13,10 @@ from pathlib import Path
 from typing import Literal
 
 from cli.terminal import counted, size
-from pipeline.database import HEAD, OwnerLock, open_database
+from pipeline.database import HEAD, OwnerLock, open_database, reading
 from pipeline.engines import name_of, parse_url, sqlite_file
 from pipeline.errors import ArchiveError, BusyError
-from pipeline.roster import ALIVE_S, all_workers
+from pipeline.roster import living
 from pipeline.settings import NETWORKS, Settings
 from pipeline.sharing import require_shared
 from pipeline.storage import Files
@@ -175,16 +176,16 @@ def _queue() -> Check:
 def _broker(settings: Settings) -> Check:
     require_shared(settings)
     app = create_app(settings.broker_url)
-    n = Broker(app).n_waiting()
+    with closing(Broker(app)) as broker:
+        n = broker.n_waiting()
     return Check("queue", "ok", f"{broker_name(app)}: answers, {counted(n, 'message')} waiting")
 
 
 def _workers(settings: Settings) -> Check:
     db = open_database(settings.database_url, create=False)
-    try:
-        n = sum(time.time() - seen.seen_at < ALIVE_S for seen in all_workers(db))
-    finally:
-        db.dispose()
+    with reading(db) as conn:
+        n = len(living(conn, now=time.time()))
+    db.dispose()
     if not n:
         return Check("workers", "warn", "none is alive", "start one: `archive worker`")
     return Check("workers", "ok", f"{n:,} alive")

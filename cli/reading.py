@@ -19,7 +19,7 @@ from pipeline.database import OwnerLock, reading, writing
 from pipeline.errors import BusyError, MissingError
 from pipeline.ledger import Counts, FailedId
 from pipeline.queries import Failure
-from pipeline.roster import ALIVE_S, all_workers
+from pipeline.roster import living
 from pipeline.settings import NETWORKS, Settings
 from workers.watch import run_until_done
 
@@ -94,7 +94,8 @@ def read_scans(
 
 def _refuse_workers(db: Engine) -> None:
     """Raise BusyError where workers are alive: our engine would take back what they have in hand."""
-    alive = [seen.worker for seen in all_workers(db) if time.time() - seen.seen_at < ALIVE_S]
+    with reading(db) as conn:
+        alive = [seen.worker for seen in living(conn, now=time.time())]
     if alive:
         raise BusyError(
             f"{counted(len(alive), 'worker')} of other commands read pages of this database (one on"

@@ -87,16 +87,14 @@ def log_to_stderr() -> None:
 
 
 def _tell_health(settings: "Settings") -> None:
-    from pipeline.database import open_database
-    from pipeline.roster import ALIVE_S, all_workers
+    from pipeline.database import open_database, reading
+    from pipeline.roster import ALIVE_S, living
 
     # not upgraded: a monitor of one machine must not change what the others work with
     db = open_database(settings.database_url, create=False, upgrade=False)
-    try:
-        here = [seen for seen in all_workers(db) if seen.worker.host == socket.gethostname()]
-    finally:
-        db.dispose()
-    heard = [seen for seen in here if time.time() - seen.seen_at < ALIVE_S]
+    with reading(db) as conn:
+        heard = [seen for seen in living(conn, now=time.time()) if seen.worker.host == socket.gethostname()]
+    db.dispose()
     if not heard:
         raise MissingError(f"no worker of this machine gave a sign of life in the last {ALIVE_S:g} s")
     for seen in heard:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, false, func, select
 
 from pipeline.ledger import still_failed
-from pipeline.roster import ALIVE_S, Seen, roster
+from pipeline.roster import Seen, living
 from pipeline.tables import WAITING, documents, ledger, pages
 
 N_REASONS = 5
@@ -48,7 +48,7 @@ def outlook(conn: Connection, *, now: float) -> Outlook:
         .where(pages.c.id == first)
     )
     return Outlook(
-        workers=[seen for seen in roster(conn) if now - seen.seen_at < ALIVE_S],
+        workers=living(conn, now=now),
         waits_since=conn.scalar(came_in),
         reasons=[(str(reason), int(count)) for reason, count in conn.execute(reasons)],
     )

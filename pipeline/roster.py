@@ -88,3 +88,8 @@ def all_workers(db: Engine) -> Sequence[Seen]:
     """Return the roster in a transaction of its own."""
     with reading(db) as conn:
         return roster(conn)
+
+
+def living(conn: Connection, *, now: float) -> Sequence[Seen]:
+    """Return those workers of the roster that gave a sign of life lately; `now` is in seconds since 1970."""
+    return [seen for seen in roster(conn) if now - seen.seen_at < ALIVE_S]
