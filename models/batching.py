@@ -125,9 +125,10 @@ class Batcher(Generic[Answer]):
             with self._place.turn():
                 return list(self._run(images, about))
         except Exception as error:
-            if self._place.failed(error) or (is_out_of_memory(error) and n == 1 and self._place.is_gpu):
+            full = is_out_of_memory(error)
+            if self._place.is_gpu and n == 1 if full else self._place.failed(error):
                 raise DeviceError(f"device {self._place.device}: {_first_line(error)}") from error
-            if n == 1 or not is_out_of_memory(error):
+            if n == 1 or not full:
                 raise
         # here, and not above: there the traceback still held what filled the memory
         half = n // 2

@@ -96,6 +96,16 @@ def test_where_not_even_one_image_has_room_the_page_is_told_on_a_cpu_and_the_dev
         Batcher(Recorder(room=0), GPU, 8)(images(3))
 
 
+def test_a_device_whose_memory_is_full_is_not_taken_for_a_broken_one() -> None:
+    def room_for_two(images: Images, about: None) -> list[int]:
+        if len(images[0]) > 2:
+            raise RuntimeError("CUDA error: out of memory")  # as the driver says it
+        return [int(image.max()) for image in images[0]]
+
+    asked = images(7)
+    assert Batcher(room_for_two, GPU, 8)(asked) == [int(image.max()) for image in asked]
+
+
 def test_a_device_that_fails_is_told_to_all_who_wait() -> None:
     def fail(images: Images, about: None) -> list[float]:
         time.sleep(0.1)
