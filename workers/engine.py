@@ -1,6 +1,6 @@
 """The engine: a Celery worker and the feeder of its queues, in one child process.
 
-`python -P -m workers.engine` is started by `workers.watch`.  Its standard input is one line of JSON (an
+`python -P -m workers.engine` is started by `workers.child`.  Its standard input is one line of JSON (an
 `Order`) and then stays open: its end means that the command is gone.  Its standard output is for the one line
 that says why it left; standard error is the log.  SIGTERM: no new page, finish those in hand, leave.  A
 second SIGTERM, the end of the command, or a page past its deadline: leave at once.
