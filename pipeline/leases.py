@@ -285,7 +285,10 @@ def bury(db: Engine, worker_ids: Collection[str], *, now: float, max_deaths: int
 
 
 def move(conn: Connection, claim: Claim, **values: Any) -> bool:
-    """End a claim with these values, in the caller's transaction; False: it is no longer ours."""
+    """End a claim with these values, in the caller's transaction; False: it is no longer ours.
+
+    It goes on where the values keep its `attempt_token` and `worker_id`.
+    """
     new = {f"new_{name}": value for name, value in (_FREE | values).items()}
     mine = {"of_id": claim.ledger_id, "of_state": claim.state, "of_token": claim.token}
     return conn.execute(_end(tuple(_FREE | values)), new | mine).rowcount == 1

@@ -7,7 +7,8 @@ and what becomes of it when they die, is in pipeline/leases.py; its names are he
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Engine, bindparam, func, or_, select, update
 
@@ -56,6 +57,7 @@ __all__ = [
     "give_back",
     "hand_back",
     "in_flight",
+    "keep_detected",
     "lost",
     "retry",
     "set_aside",
@@ -117,21 +119,48 @@ def finish_detect(
     `width` and `height` are the page's pixels.  False: the claim is no longer ours; nothing was written
     (delete the blob).
     """
+    free = {"blob": blob, "queued": True, "lease_until": now + lease_s}
+    return _detected(db, claim, found, (width, height), free)
+
+
+def keep_detected(
+    db: Engine,
+    claim: Claim,
+    found: PageDetections,
+    *,
+    width: int,
+    height: int,
+    now: float,
+    lease_s: float,
+    worker_id: str | None = None,
+) -> Claim | None:
+    """Write the detections and go on to detected, with the page still in hand; return the claim now.
+
+    As `finish_detect`, for a process that reads the digits itself.  None: the claim is no longer ours.
+    """
+    kept = {"attempt_token": claim.token, "worker_id": worker_id, "lease_until": now + lease_s}
+    if not _detected(db, claim, found, (width, height), kept):
+        return None
+    return replace(claim, state=DETECTED, suspect=False, blob=None, width=width, height=height, found=found)
+
+
+def _detected(
+    db: Engine, claim: Claim, found: PageDetections, size: tuple[int, int], values: dict[str, Any]
+) -> bool:
     with writing(db) as conn:
         moved = move(
             conn,
             claim,
             state=DETECTED,
-            blob=blob,
             scale=float(found.scale),
             turned=found.turned,
             suspect=False,
             attempts=0,
             reason=None,
-            queued=True,
-            lease_until=now + lease_s,
+            **values,
         )
         if moved:
+            width, height = size
             conn.execute(_SIZE, {"of_page": claim.source.page_id, "new_width": width, "new_height": height})
             write_detections(conn, claim.ledger_id, found.detections)
         return moved

@@ -28,7 +28,7 @@ from pipeline.settings import Settings
 from pipeline.sharing import SCANS, WEIGHTS, Cache
 from pipeline.storage import Files
 from workers.agreed import LEFT_ANEW, LEFT_BUG, LEFT_HUNG, LEFT_ORPHANED, LEFT_WELL, Order, n_threads
-from workers.app import consumer, create_app
+from workers.app import QUEUES, consumer, create_app
 from workers.broker import Broker
 from workers.duty import Duty, Share, Sole
 from workers.in_hand import InHand
@@ -159,6 +159,7 @@ def make_engine(order: Order) -> Engine:
         in_hand=InHand(settings.page_deadline_s),
         lease_s=lease_s,
         queue_lease_s=duty.queue_lease_s,
+        keeps=set(duty.queues) == set(QUEUES),
         worker_id=duty.worker_id,
         shared_scan=scan,
     )

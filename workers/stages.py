@@ -19,7 +19,7 @@ from sqlalchemy import Engine
 
 from pipeline import ledger
 from pipeline.catalogue import PageSource
-from pipeline.crops import cut_crops, pack_crops, unpack_crops
+from pipeline.crops import Crops, cut_crops, pack_crops, unpack_crops
 from pipeline.errors import SourceError, SourceGoneError, StorageError
 from pipeline.ledger import Claim
 from pipeline.page import PageDetections
@@ -51,6 +51,7 @@ class Bench:
     in_hand: InHand
     lease_s: float  # of a page in hand
     queue_lease_s: float  # of a message
+    keeps: bool = False  # a page from its first stage to its second: this process does both
     worker_id: str | None = None  # where this process is one of many
     shared_scan: Callable[[str], Path] | None = None  # the copy that all machines reach, by hash
     large: threading.Lock = field(default_factory=threading.Lock)
@@ -59,35 +60,36 @@ class Bench:
     times: Times = field(default_factory=Times)
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class _Seen:
+    """What was found on a page, its crops uint8 (N, 2, 40, 40), and its size in pixels."""
+
+    found: PageDetections
+    crops: Crops
+    width: int
+    height: int
+
+
 def detect(bench: Bench, claim: Claim) -> bool:
     """Find the digits of a page, keep their crops as one blob; True if the page is ours and detected now.
 
     Raises SourceError where the page can't be read, MissingError without weights, StorageError.
     """
-    from models.whole import find_digits  # torch takes seconds to import
-
-    orienter = bench.networks.orienter(json.loads(claim.settings).get("orienter"))
-    detector = bench.networks.detector(claim.detector_sha256)
-    with _page(bench, claim) as grey:
-        height, width = grey.shape
-        with bench.times.spent(NETWORKS):
-            found = find_digits(grey, orienter, detector)
-        with bench.times.spent(BLOBS):
-            crops = pack_crops(cut_crops(grey, found)) if found.detections else None
+    seen = _seen(bench, claim)
     # the token in its name: a late worker's blob can never take the place of the one that counts
-    blob = _blob(claim.ledger_id, claim.token) if crops is not None else None
-    if crops is not None and blob is not None:
+    blob = _blob(claim.ledger_id, claim.token) if seen.found.detections else None
+    if blob is not None:
         with bench.times.spent(BLOBS):
-            bench.files.put(blob, crops)
+            bench.files.put(blob, pack_crops(seen.crops))
     ours = False
     try:
         with bench.times.spent(LEDGER):
             ours = ledger.finish_detect(
                 bench.db,
                 claim,
-                found,
-                width=width,
-                height=height,
+                seen.found,
+                width=seen.width,
+                height=seen.height,
                 blob=blob,
                 now=time.time(),
                 lease_s=bench.queue_lease_s,
@@ -103,9 +105,50 @@ def classify(bench: Bench, claim: Claim) -> bool:
 
     Raises as `detect`.
     """
+    found = claim.found or PageDetections((), 1.0)
+    return _classify(bench, claim, found, _crops(bench, claim, found))
+
+
+def detect_and_classify(bench: Bench, claim: Claim) -> bool:
+    """Take a page through both stages; True if it is ours and done now.
+
+    Each ends in a transaction of its own, as if another process had the second one; but the page stays in
+    hand, no message is sent, and its crops are not written anywhere.  Raises as `detect`.
+    """
+    seen = _seen(bench, claim)
+    with bench.times.spent(LEDGER):
+        kept = ledger.keep_detected(
+            bench.db,
+            claim,
+            seen.found,
+            width=seen.width,
+            height=seen.height,
+            now=time.time(),
+            lease_s=bench.lease_s,
+            worker_id=bench.worker_id,
+        )
+    if kept is None:
+        return False
+    bench.in_hand.go_on(kept)
+    return _classify(bench, kept, seen.found, seen.crops)
+
+
+def _seen(bench: Bench, claim: Claim) -> _Seen:
+    from models.whole import find_digits  # torch takes seconds to import
+
+    orienter = bench.networks.orienter(json.loads(claim.settings).get("orienter"))
+    detector = bench.networks.detector(claim.detector_sha256)
+    with _page(bench, claim) as grey:
+        height, width = grey.shape
+        with bench.times.spent(NETWORKS):
+            found = find_digits(grey, orienter, detector)
+        with bench.times.spent(BLOBS):
+            return _Seen(found, cut_crops(grey, found), width, height)
+
+
+def _classify(bench: Bench, claim: Claim, found: PageDetections, crops: Crops) -> bool:
     from models.reader import Readers, read_crops  # torch takes seconds to import
 
-    found = claim.found or PageDetections((), 1.0)
     of_run = json.loads(claim.settings)
     readers = Readers(
         bench.networks.classifier(claim.classifier_sha256),
@@ -113,7 +156,6 @@ def classify(bench: Bench, claim: Claim) -> bool:
         bench.networks.recogniser(of_run.get("recogniser")),
         bench.networks.judge(of_run.get("judge")),
     )
-    crops = _crops(bench, claim, found)
     with bench.in_hand.clock(claim), bench.times.spent(NETWORKS):
         read = read_crops(found, crops, readers)
     with bench.times.spent(LEDGER):
@@ -123,7 +165,7 @@ def classify(bench: Bench, claim: Claim) -> bool:
     return ours
 
 
-def _crops(bench: Bench, claim: Claim, found: PageDetections) -> Grey:
+def _crops(bench: Bench, claim: Claim, found: PageDetections) -> Crops:
     """Return the page's crops: of its blob, or cut again where that is gone or damaged."""
     if claim.blob is not None:
         try:

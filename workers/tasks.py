@@ -34,7 +34,10 @@ def add_tasks(app: Celery, bench: Bench, trouble: Trouble, broker: Broker) -> No
 
     @app.task(name=DETECT)  # type: ignore[untyped-decorator]
     def detect(ledger_id: int, alone: bool = False) -> None:
-        if work_on(bench, trouble, Due(ledger_id, ledger.WAITING, alone), stages.detect):
+        due = Due(ledger_id, ledger.WAITING, alone)
+        if bench.keeps:
+            work_on(bench, trouble, due, stages.detect_and_classify)
+        elif work_on(bench, trouble, due, stages.detect):
             _go_on(bench, broker, ledger_id)
 
     @app.task(name=CLASSIFY)  # type: ignore[untyped-decorator]
@@ -78,10 +81,11 @@ def _work_on(bench: Bench, trouble: Trouble, due: Due, stage: Stage) -> bool:
         # not given back: this process leaves, and of the pages on the device one may be why it failed
         trouble.note(error)
     except (StorageError, MissingError) as error:
-        bench.in_hand.owe(claim)
+        bench.in_hand.owe(bench.in_hand.held(claim))
         trouble.note(error)
     except Exception as error:
-        _set_aside(bench, trouble, claim, _reason(claim, error))
+        held = bench.in_hand.held(claim)
+        _set_aside(bench, trouble, held, _reason(held, error))
     finally:
         bench.in_hand.drop(claim)
     return False
