@@ -45,6 +45,7 @@ def main() -> None:
     parser.add_argument("--broker", choices=sorted(BROKERS), default="redis")
     parser.add_argument("--pages", type=int, default=3000)
     parser.add_argument("--threads", type=int, default=4)
+    parser.add_argument("--apart", action="store_true", help="each stage a message: as workers of one")
     options = parser.parse_args()
     print(describe_machine())
     end_in_order()
@@ -58,7 +59,7 @@ def main() -> None:
             stack.callback(server.stop)
             server.start()
         settings = Settings(database_url=postgres.url, broker_url=broker.url, files_url=str(folder / "files"))
-        chain = Chain(settings, options.threads)
+        chain = Chain(settings, options.threads, apart=options.apart)
         for n_digits in (0, 150):
             ms = chain.cost_ms(options.pages, n_digits)
             print(f"{options.broker}, {options.pages:,} pages of {n_digits} digits: {ms:.2f} ms a page")
@@ -67,14 +68,14 @@ def main() -> None:
 class Chain:
     """The feeder, the broker and a consumer, with stages that only end."""
 
-    def __init__(self, settings: Settings, n_threads: int) -> None:
+    def __init__(self, settings: Settings, n_threads: int, *, apart: bool) -> None:
         self.db = open_database(settings.database_url)
         app = create_app(settings.broker_url)
         broker, trouble, in_hand = Broker(app), Trouble(10.0), InHand(settings.page_deadline_s)
         files, networks = Files(settings.files), Networks(settings)
-        bench = Bench(self.db, files, networks, settings, in_hand, LEASE_S, LEASE_S)
+        bench = Bench(self.db, files, networks, settings, in_hand, LEASE_S, LEASE_S, keeps=not apart)
         self.what = made_up(0)
-        stages.detect, stages.classify = self.detect, self.classify
+        stages.detect, stages.classify, stages.detect_and_classify = self.detect, self.classify, self.both
         tasks.add_tasks(app, bench, trouble, broker)
         feeder = queue_feeder(settings, self.db, broker)
         worker = consumer(app, QUEUES, n_threads, "bench")
@@ -87,6 +88,12 @@ class Chain:
         return ledger.finish_detect(
             self.db, claim, found, **size, blob="crops/made-up", now=time.time(), lease_s=LEASE_S
         )
+
+    def both(self, bench: Bench, claim: Claim) -> bool:
+        found, _, _ = self.what
+        size = {"width": 2000, "height": 3000}
+        kept = ledger.keep_detected(self.db, claim, found, **size, now=time.time(), lease_s=LEASE_S)
+        return kept is not None and self.classify(bench, kept)
 
     def classify(self, bench: Bench, claim: Claim) -> bool:
         _, read, numbers = self.what

@@ -207,7 +207,7 @@ def give_back(db: Engine, claims: Iterable[Claim]) -> int:
     if not held:
         return 0
     with writing(db) as conn:
-        return sum(move(conn, claim, lease_until=0.0) for claim in held)
+        return let_go(conn, held, lease_until=0.0)
 
 
 def hand_back(db: Engine, ledger_id: int) -> None:
@@ -285,13 +285,25 @@ def bury(db: Engine, worker_ids: Collection[str], *, now: float, max_deaths: int
 
 
 def move(conn: Connection, claim: Claim, **values: Any) -> bool:
-    """End a claim with these values, in the caller's transaction; False: it is no longer ours.
+    """End the claim's stage with these values, in the caller's transaction; False: it is no longer ours.
 
-    It goes on where the values keep its `attempt_token` and `worker_id`.
+    The page stays in hand where the values keep its `attempt_token` and `worker_id`.
     """
     new = {f"new_{name}": value for name, value in (_FREE | values).items()}
     mine = {"of_id": claim.ledger_id, "of_state": claim.state, "of_token": claim.token}
     return conn.execute(_end(tuple(_FREE | values)), new | mine).rowcount == 1
+
+
+def let_go(conn: Connection, claims: Collection[Claim], **values: Any) -> int:
+    """End claims with these values, in the caller's transaction; return how many were still ours.
+
+    Their pages may have gone on to the next stage in the same hand.
+    """
+    ours = (
+        ledger.c.id.in_([claim.ledger_id for claim in claims]),
+        ledger.c.attempt_token.in_([claim.token for claim in claims]),
+    )
+    return conn.execute(update(ledger).where(*ours).values(_FREE | values)).rowcount
 
 
 @cache

@@ -23,6 +23,7 @@ from pipeline.leases import (
     give_back,
     hand_back,
     in_flight,
+    let_go,
     lost,
     move,
     take_due,
@@ -202,10 +203,11 @@ def finish_classify(
 
 
 def set_aside(db: Engine, claim: Claim, reason: str, *, now: float) -> bool:
-    """Mark the page failed with a one-line reason; False: the claim is no longer ours."""
+    """Mark the page failed in its stage, with a one-line reason; False: the claim is no longer ours."""
     words = " ".join(reason.replace("\0", " ").split())
     with writing(db) as conn:
-        return move(conn, claim, state=FAILED, failed_in=claim.state, reason=words, lease_until=0.0)
+        failed = {"state": FAILED, "failed_in": ledger.c.state, "reason": words, "lease_until": 0.0}
+        return let_go(conn, [claim], **failed) == 1
 
 
 def retry(

@@ -60,16 +60,6 @@ class InHand:
                 self._emptied.wait_for(lambda: not self._claims)
             yield
 
-    def go_on(self, claim: Claim) -> None:
-        """Keep a claim in its next stage in place of that in the stage before."""
-        with self._lock:
-            self._claims[claim.token] = claim
-
-    def held(self, claim: Claim) -> Claim:
-        """Return a claim as it is now: its page may have gone on to the next stage."""
-        with self._lock:
-            return self._claims.get(claim.token, claim)
-
     def drop(self, claim: Claim) -> None:
         """Forget a claim whose page went on, was set aside or is owed back."""
         with self._lock:

@@ -129,7 +129,6 @@ def detect_and_classify(bench: Bench, claim: Claim) -> bool:
         )
     if kept is None:
         return False
-    bench.in_hand.go_on(kept)
     return _classify(bench, kept, seen.found, seen.crops)
 
 

@@ -81,11 +81,10 @@ def _work_on(bench: Bench, trouble: Trouble, due: Due, stage: Stage) -> bool:
         # not given back: this process leaves, and of the pages on the device one may be why it failed
         trouble.note(error)
     except (StorageError, MissingError) as error:
-        bench.in_hand.owe(bench.in_hand.held(claim))
+        bench.in_hand.owe(claim)
         trouble.note(error)
     except Exception as error:
-        held = bench.in_hand.held(claim)
-        _set_aside(bench, trouble, held, _reason(held, error))
+        _set_aside(bench, trouble, claim, _reason(claim, error))
     finally:
         bench.in_hand.drop(claim)
     return False
