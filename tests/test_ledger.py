@@ -78,6 +78,10 @@ def detected(db: Engine, claim: Claim, now: float = NOW) -> bool:
     )
 
 
+def kept(db: Engine, claim: Claim, now: float = NOW) -> Claim | None:
+    return ledger.keep_detected(db, claim, FOUND, width=20, height=10, now=now, lease_s=LEASE_S)
+
+
 def classified(db: Engine, claim: Claim, now: float = NOW) -> bool:
     return ledger.finish_classify(db, claim, READ, GROUPED, now=now)
 
@@ -126,6 +130,63 @@ def test_a_page_goes_from_waiting_to_done_with_all_that_was_read(db: Engine) -> 
     assert ledger.counts(db) == ledger.Counts(0, 0, 1, 0, n_digits=2, n_numbers=1)
     assert ledger.blobs_in_use(db) == set()
     assert ledger.counts(db).n_open == 0
+
+
+def test_a_page_may_stay_in_one_hand_through_both_stages(db: Engine) -> None:
+    fill(db, 1)
+    claim = take(db)
+    second = kept(db, claim, NOW + LEASE_S - 1)
+    assert second is not None
+    assert (second.state, second.found, second.width, second.height) == (DETECTED, FOUND, 20, 10)
+    # it is in hand in its second stage: nobody else gets it, and its lease began anew
+    later = NOW + LEASE_S + 1
+    assert ledger.attempts(db) == [(claim.ledger_id, claim.token)]
+    assert ledger.expire(db, now=later, max_deaths=3) == 0
+    assert ledger.take_due(db, now=later, limit=1, lease_s=LEASE_S) == []
+    assert ledger.claim(db, claim.ledger_id, state=DETECTED, now=later, lease_s=LEASE_S) is None
+    assert not detected(db, claim, later)
+    assert classified(db, second, later)
+    assert n_results(db) == (3, 3, 1)
+    assert row(db, claim.ledger_id)["state"] == DONE
+
+
+def test_a_page_that_is_no_longer_ours_is_not_kept(db: Engine) -> None:
+    fill(db, 1)
+    claim = take(db)
+    ledger.expire(db, now=NOW + LEASE_S, max_deaths=3)
+    assert kept(db, claim) is None
+    assert n_results(db) == (0, 0, 0)
+
+
+def test_a_page_that_was_kept_goes_back_to_its_second_stage_whoever_gives_it_back(db: Engine) -> None:
+    fill(db, 1)
+    claim = take(db)  # whoever leaves may know the page only as it was taken
+    assert kept(db, claim) is not None
+    assert ledger.give_back(db, [claim]) == 1
+    assert ledger.give_back(db, [claim]) == 0
+    again = take(db, state=DETECTED)
+    assert (again.found, again.blob) == (FOUND, None)
+
+
+def test_a_page_that_was_kept_is_set_aside_in_its_second_stage(db: Engine) -> None:
+    fill(db, 1)
+    claim = take(db)
+    assert kept(db, claim) is not None
+    assert ledger.set_aside(db, claim, "bug", now=NOW)
+    assert not ledger.set_aside(db, claim, "bug", now=NOW)
+    failed = row(db, claim.ledger_id)
+    assert (failed["state"], failed["failed_in"], failed["attempt_token"]) == (FAILED, DETECTED, None)
+
+
+def test_a_death_with_a_page_that_was_kept_is_one_of_its_second_stage(db: Engine) -> None:
+    fill(db, 1)
+    claim = take(db)
+    assert kept(db, claim) is not None
+    assert ledger.void_leases(db, now=NOW, max_deaths=3) == 1
+    alone = take_alone(db, NOW)
+    assert alone is not None
+    assert (alone.state, alone.found) == (DETECTED, FOUND)
+    assert row(db, claim.ledger_id)["attempts"] == 0
 
 
 def test_a_page_without_a_digit_is_done_too(db: Engine) -> None:

@@ -28,6 +28,11 @@ from workers.broker import Broker
 ARCHIVE = Path(sys.executable).with_name("archive")
 pytestmark = [pytest.mark.postgres, pytest.mark.slow]
 # what is the same whichever broker it is
+WEIGHTS = Path(__file__).parent.parent / "models" / "weights"
+SHIPPED = {
+    "ARCHIVE_DETECTOR": str(WEIGHTS / "digit_detector.safetensors"),
+    "ARCHIVE_CLASSIFIER": str(WEIGHTS / "digit_classifier.safetensors"),
+}
 on_redis = pytest.mark.parametrize(
     "shared_broker", [pytest.param(Redis, marks=pytest.mark.redis, id="redis")], indirect=True
 )
@@ -138,6 +143,32 @@ def test_pages_are_queued_by_one_command_and_read_by_workers(rack: Rack) -> None
 
 
 @on_redis
+def test_a_worker_of_both_stages_keeps_its_pages_and_reads_what_two_workers_read(rack: Rack) -> None:
+    scans = drawn_scans(rack.folder, 4)
+    rack.archive("ingest", scans, **SHIPPED)
+    for stage in ("detect", "classify"):
+        rack.worker("--stage", stage, **SHIPPED)
+    wait_for(lambda: rack.states() == {"done": 4})
+    for process in rack.processes:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    crops = rack.folder / "files" / "crops"
+    touched = crops.stat().st_mtime_ns
+    rack.archive("ingest", scans, "--again", **SHIPPED)
+    rack.worker(**SHIPPED)
+    wait_for(lambda: rack.states() == {"done": 8})
+    assert crops.stat().st_mtime_ns == touched
+    for table in ("detections", "readings", "numbers"):
+        rows = rack.rows(
+            "SELECT run_id, page_id, to_jsonb(t) - 'ledger_id'"
+            f" FROM {table} t JOIN ledger ON ledger.id = ledger_id ORDER BY run_id, page_id, position"
+        )
+        half = len(rows) // 2
+        assert half >= 4
+        assert [row[1:] for row in rows[:half]] == [row[1:] for row in rows[half:]]
+
+
+@on_redis
 def test_scans_and_networks_that_only_the_first_machine_has_reach_the_others(rack: Rack) -> None:
     scans = drawn_scans(rack.folder, 2)
     rack.archive("ingest", scans)
@@ -147,10 +178,7 @@ def test_scans_and_networks_that_only_the_first_machine_has_reach_the_others(rac
     # another machine has other networks
     others = rack.folder / "others"
     others.mkdir()
-    rack.worker(
-        ARCHIVE_CLASSIFIER=str(Path(__file__).parent.parent / "models/weights/digit_classifier.safetensors"),
-        ARCHIVE_DETECTOR=str(Path(__file__).parent.parent / "models/weights/digit_detector.safetensors"),
-    )
+    rack.worker(**SHIPPED)
     wait_for(lambda: rack.states() == {"done": 2})
 
 
