@@ -1,11 +1,12 @@
 """What queue and ledger cost a page: everything of a worker but its networks, its scans and its blobs.
 
-    python benchmarks/queue_cost.py [--broker redis|rabbitmq] [--pages 3000]
+    python benchmarks/queue_cost.py [--broker redis|rabbitmq] [--pages 3000] [--threads 4] [--apart]
 
 A real broker, a real PostgreSQL, the feeder and a Celery consumer in one process, which holds as many pages
-as a worker does: each is queued, claimed, and finished, in both stages.  Once with pages that have no digits:
-queue and ledger alone.  Once with 150 digits and 38 numbers a page: what is written of them included.  The
-time of everything, servers included, by the pages.  Prints machine and commit.
+as a worker does: each is queued, claimed, and finished, in both stages; with `--apart` it is queued and
+claimed for each of them.  Once with pages that have no digits: queue and ledger alone.  Once with 150 digits
+and 38 numbers a page: what is written of them included.  The time of everything, servers included, by the
+pages.  Prints machine and commit.
 """
 
 import argparse

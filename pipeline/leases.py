@@ -94,7 +94,7 @@ class Claim:
     detector_sha256: str
     classifier_sha256: str
     settings: str  # the run's, JSON
-    blob: str | None  # name of the crops, where detect is done
+    blob: str | None  # name of the crops, where another process detected
     width: int | None  # page pixels, where detect is done
     height: int | None
     found: PageDetections | None  # where detect is done
@@ -376,7 +376,7 @@ def _claimed(conn: Connection, ledger_id: int, token: str) -> Claim:
 
 
 def _take_back(conn: Connection, held: Select[Any], now: float, max_deaths: int, cause: str = "") -> int:
-    # skip_locked: whoever holds the row is just finishing it
+    # skip_locked: whoever holds the row is just finishing a stage
     rows = conn.execute(held.with_for_update(skip_locked=True)).all()
     for row in rows:
         free = _FREE | _after_death(row, now, max_deaths, cause)

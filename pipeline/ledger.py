@@ -120,7 +120,7 @@ def finish_detect(
     `width` and `height` are the page's pixels.  False: the claim is no longer ours; nothing was written
     (delete the blob).
     """
-    free = {"blob": blob, "queued": True, "lease_until": now + lease_s}
+    free = {"blob": blob, "queued": True, "lease_until": now + lease_s, "suspect": False}
     return _detected(db, claim, found, (width, height), free)
 
 
@@ -137,12 +137,18 @@ def keep_detected(
 ) -> Claim | None:
     """Write the detections and go on to detected, with the page still in hand; return the claim now.
 
-    As `finish_detect`, for a process that reads the digits itself.  None: the claim is no longer ours.
+    As `finish_detect`, for a process that reads the digits itself.  A suspect stays one, for it stays alone.
+    None: the claim is no longer ours.
     """
-    kept = {"attempt_token": claim.token, "worker_id": worker_id, "lease_until": now + lease_s}
+    kept = {
+        "attempt_token": claim.token,
+        "worker_id": worker_id,
+        "lease_until": now + lease_s,
+        "suspect": claim.suspect,
+    }
     if not _detected(db, claim, found, (width, height), kept):
         return None
-    return replace(claim, state=DETECTED, suspect=False, blob=None, width=width, height=height, found=found)
+    return replace(claim, state=DETECTED, blob=None, width=width, height=height, found=found)
 
 
 def _detected(
@@ -155,7 +161,6 @@ def _detected(
             state=DETECTED,
             scale=float(found.scale),
             turned=found.turned,
-            suspect=False,
             attempts=0,
             reason=None,
             **values,

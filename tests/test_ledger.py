@@ -189,6 +189,33 @@ def test_a_death_with_a_page_that_was_kept_is_one_of_its_second_stage(db: Engine
     assert row(db, claim.ledger_id)["attempts"] == 0
 
 
+def test_a_suspect_that_is_kept_is_alone_in_its_second_stage_too(db: Engine) -> None:
+    fill(db, 1)
+    take(db)
+    ledger.void_leases(db, now=NOW, max_deaths=3)
+    alone = take_alone(db, NOW)
+    assert alone is not None
+    assert kept(db, alone) is not None
+    assert ledger.in_flight(db, now=NOW) == InFlight(0, 1)
+    assert ledger.void_leases(db, now=NOW, max_deaths=1) == 1
+    failed = row(db, alone.ledger_id)
+    assert (failed["state"], failed["failed_in"], failed["attempts"]) == (FAILED, DETECTED, 1)
+
+
+def test_a_page_that_was_kept_is_still_in_the_hand_of_its_worker(db: Engine) -> None:
+    fill(db, 1)
+    worker = Worker("w1", "host", 1, ("detect", "classify"), "cpu", 1)
+    roster.enrol(db, worker, now=NOW)
+    (due,) = ledger.take_due(db, now=NOW, limit=1, lease_s=LEASE_S)
+    claim = ledger.claim(db, due.ledger_id, state=WAITING, now=NOW, lease_s=LEASE_S, worker_id="w1")
+    assert claim is not None
+    assert ledger.keep_detected(
+        db, claim, FOUND, width=20, height=10, now=NOW, lease_s=LEASE_S, worker_id="w1"
+    )
+    assert ledger.bury(db, ["w1"], now=NOW, max_deaths=3) == 1
+    assert row(db, claim.ledger_id)["suspect"]
+
+
 def test_a_page_without_a_digit_is_done_too(db: Engine) -> None:
     fill(db, 1)
     claim = take(db)
@@ -511,7 +538,7 @@ class Model:
             return
         claim = self.claims[-1 - n % len(self.claims)]
         r = self.rows[claim.ledger_id]
-        ours = r.token == claim.token
+        ours = r.token == claim.token and r.state == claim.state
         if claim.state == WAITING:
             assert detected(self.db, claim, self.now) == ours
             if ours:
@@ -523,9 +550,23 @@ class Model:
                 self.rows[claim.ledger_id] = Modelled(DONE)
                 self.n_done[claim.ledger_id] += 1
 
+    def keep(self, n: int) -> None:
+        """Go on to the second stage with the page in hand; the claim before stays known to somebody."""
+        first = [claim for claim in self.claims if claim.state == WAITING]
+        if not first:
+            return
+        claim = first[-1 - n % len(first)]
+        r = self.rows[claim.ledger_id]
+        ours = r.token == claim.token and r.state == WAITING
+        second = kept(self.db, claim, self.now)
+        assert (second is not None) == ours
+        if second is not None:
+            self.claims.append(second)
+            r.state, r.deaths, r.until = DETECTED, 0, self.now + LEASE_S
+
     def give_back(self, n: int) -> None:
         some = self.claims[-1 - n :]
-        ours = [c for c in some if self.rows[c.ledger_id].token == c.token]
+        ours = {c.token: c for c in some if self.rows[c.ledger_id].token == c.token}.values()
         assert ledger.give_back(self.db, some) == len(ours)
         for claim in ours:
             self.rows[claim.ledger_id].token, self.rows[claim.ledger_id].until = None, 0.0
@@ -596,7 +637,7 @@ class Model:
 
 
 # some more often, so that pages get somewhere
-OFTEN = "take take claim claim claim finish finish suspect give_back wait expire void"
+OFTEN = "take take claim claim claim finish finish keep suspect give_back wait expire void"
 STEPS = st.lists(
     st.tuples(
         st.sampled_from(OFTEN.split()),

@@ -1,7 +1,8 @@
 """What the two tasks do with a page in hand: detect draws boxes and cuts crops, classify reads them.
 
-A stage ends in one transaction of the ledger, and says whether the page was still ours.  Only work
-that a page can hang in runs under its clock: not loading a network, nor waiting for the database.
+Where a process does both, the first task does the second one's work at once.  A stage ends in one transaction
+of the ledger, and says whether the page was still ours.  Only work that a page can hang in runs under its
+clock: not loading a network, nor waiting for the database.
 """
 
 import json
@@ -61,10 +62,10 @@ class Bench:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class _Seen:
+class _Found:
     """What was found on a page, its crops uint8 (N, 2, 40, 40), and its size in pixels."""
 
-    found: PageDetections
+    page: PageDetections
     crops: Crops
     width: int
     height: int
@@ -75,21 +76,21 @@ def detect(bench: Bench, claim: Claim) -> bool:
 
     Raises SourceError where the page can't be read, MissingError without weights, StorageError.
     """
-    seen = _seen(bench, claim)
+    found = _find(bench, claim)
     # the token in its name: a late worker's blob can never take the place of the one that counts
-    blob = _blob(claim.ledger_id, claim.token) if seen.found.detections else None
+    blob = _blob(claim.ledger_id, claim.token) if found.page.detections else None
     if blob is not None:
         with bench.times.spent(BLOBS):
-            bench.files.put(blob, pack_crops(seen.crops))
+            bench.files.put(blob, pack_crops(found.crops))
     ours = False
     try:
         with bench.times.spent(LEDGER):
             ours = ledger.finish_detect(
                 bench.db,
                 claim,
-                seen.found,
-                width=seen.width,
-                height=seen.height,
+                found.page,
+                width=found.width,
+                height=found.height,
                 blob=blob,
                 now=time.time(),
                 lease_s=bench.queue_lease_s,
@@ -105,8 +106,7 @@ def classify(bench: Bench, claim: Claim) -> bool:
 
     Raises as `detect`.
     """
-    found = claim.found or PageDetections((), 1.0)
-    return _classify(bench, claim, found, _crops(bench, claim, found))
+    return _classify(bench, claim, None)
 
 
 def detect_and_classify(bench: Bench, claim: Claim) -> bool:
@@ -115,24 +115,25 @@ def detect_and_classify(bench: Bench, claim: Claim) -> bool:
     Each ends in a transaction of its own, as if another process had the second one; but the page stays in
     hand, no message is sent, and its crops are not written anywhere.  Raises as `detect`.
     """
-    seen = _seen(bench, claim)
+    found = _find(bench, claim)
     with bench.times.spent(LEDGER):
         kept = ledger.keep_detected(
             bench.db,
             claim,
-            seen.found,
-            width=seen.width,
-            height=seen.height,
+            found.page,
+            width=found.width,
+            height=found.height,
             now=time.time(),
             lease_s=bench.lease_s,
             worker_id=bench.worker_id,
         )
     if kept is None:
         return False
-    return _classify(bench, kept, seen.found, seen.crops)
+    bench.times.page()
+    return _classify(bench, kept, found.crops)
 
 
-def _seen(bench: Bench, claim: Claim) -> _Seen:
+def _find(bench: Bench, claim: Claim) -> _Found:
     from models.whole import find_digits  # torch takes seconds to import
 
     orienter = bench.networks.orienter(json.loads(claim.settings).get("orienter"))
@@ -142,10 +143,11 @@ def _seen(bench: Bench, claim: Claim) -> _Seen:
         with bench.times.spent(NETWORKS):
             found = find_digits(grey, orienter, detector)
         with bench.times.spent(BLOBS):
-            return _Seen(found, cut_crops(grey, found), width, height)
+            return _Found(found, cut_crops(grey, found), width, height)
 
 
-def _classify(bench: Bench, claim: Claim, found: PageDetections, crops: Crops) -> bool:
+def _classify(bench: Bench, claim: Claim, crops: Crops | None) -> bool:
+    """Read the digits, whose crops are at hand or, None, to be had again."""
     from models.reader import Readers, read_crops  # torch takes seconds to import
 
     of_run = json.loads(claim.settings)
@@ -155,6 +157,9 @@ def _classify(bench: Bench, claim: Claim, found: PageDetections, crops: Crops) -
         bench.networks.recogniser(of_run.get("recogniser")),
         bench.networks.judge(of_run.get("judge")),
     )
+    found = claim.found or PageDetections((), 1.0)
+    if crops is None:
+        crops = _crops(bench, claim, found)
     with bench.in_hand.clock(claim), bench.times.spent(NETWORKS):
         read = read_crops(found, crops, readers)
     with bench.times.spent(LEDGER):
