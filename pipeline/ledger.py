@@ -2,8 +2,8 @@
 
     waiting ── detect ─▶ detected ── classify ─▶ done        failed: set aside, with a reason; retry goes back
 
-Every function is one transaction; `now` and leases are in seconds (since 1970).  Who takes a page in hand,
-and what becomes of it when they die, is in pipeline/leases.py; its names are here too.
+Every function is one transaction; `now` and leases are in seconds (since 1970).  How a page is taken in hand,
+and what becomes of it when they die who have it: pipeline/claims.py and leases.py; their names are here too.
 """
 
 from collections.abc import Sequence
@@ -12,20 +12,16 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Engine, bindparam, func, or_, select, update
 
+from pipeline.claims import Claim, claim, give_back, let_go, move
 from pipeline.database import reading, writing
 from pipeline.leases import (
-    Claim,
     Due,
     InFlight,
     bury,
-    claim,
     expire,
-    give_back,
     hand_back,
     in_flight,
-    let_go,
     lost,
-    move,
     take_due,
     take_suspects,
     void_leases,
