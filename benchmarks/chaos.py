@@ -2,7 +2,8 @@
 
     python benchmarks/chaos.py --broker redis --pages 2000 --kills 12
 
-Starts a broker and PostgreSQL, queues drawn pages, and lets worker processes read them while they are killed
+Starts a broker and PostgreSQL, queues drawn pages, and lets worker processes (the first has both stages, the
+next two have one each, and so on) read them while they are killed
 (-9, each at a random moment), the broker is killed and started again and emptied, PostgreSQL is restarted,
 messages come twice, and some pages crash or hang whoever opens them.  The same pages are then read once
 more, quietly, by one command (`--quiet` keeps that run's rows, for the same pages are drawn each time).  Exit
@@ -41,6 +42,8 @@ from workers.broker import Broker
 ARCHIVE = Path(sys.executable).with_name("archive")
 DEADLINE_S = 15.0  # of a page: what hangs costs so long, three times; an innocent one never takes it
 BROKERS: dict[str, type[Server]] = {"redis": Redis, "rabbitmq": RabbitMQ}
+# of workers, by turns: one keeps its pages from stage to stage, the others send them on
+STAGES = ((), ("--stage", "detect"), ("--stage", "classify"))
 
 # the database itself keeps a record of every page that ended, in order
 RECORD = """
@@ -181,7 +184,11 @@ class Chaos:
         if process is None or process.poll() is not None:
             with (self.folder / f"worker{k}.log").open("ab") as log:
                 self.workers[k] = subprocess.Popen(
-                    [ARCHIVE, "worker"], env=self.environment, stdout=log, stderr=log, start_new_session=True
+                    [ARCHIVE, "worker", *STAGES[k % len(STAGES)]],
+                    env=self.environment,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
                 )
 
     def plan(self) -> list[tuple[float, str, Callable[[], None]]]:

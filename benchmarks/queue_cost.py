@@ -1,11 +1,12 @@
 """What queue and ledger cost a page: everything of a worker but its networks, its scans and its blobs.
 
-    python benchmarks/queue_cost.py [--broker redis|rabbitmq] [--pages 3000]
+    python benchmarks/queue_cost.py [--broker redis|rabbitmq] [--pages 3000] [--threads 4] [--apart]
 
 A real broker, a real PostgreSQL, the feeder and a Celery consumer in one process, which holds as many pages
-as a worker does: each is queued, claimed, and finished, in both stages.  Once with pages that have no digits:
-queue and ledger alone.  Once with 150 digits and 38 numbers a page: what is written of them included.  The
-time of everything, servers included, by the pages.  Prints machine and commit.
+as a worker does: each is queued, claimed, and finished, in both stages; with `--apart` it is queued and
+claimed for each of them.  Once with pages that have no digits: queue and ledger alone.  Once with 150 digits
+and 38 numbers a page: what is written of them included.  The time of everything, servers included, by the
+pages.  Prints machine and commit.
 """
 
 import argparse
@@ -45,6 +46,7 @@ def main() -> None:
     parser.add_argument("--broker", choices=sorted(BROKERS), default="redis")
     parser.add_argument("--pages", type=int, default=3000)
     parser.add_argument("--threads", type=int, default=4)
+    parser.add_argument("--apart", action="store_true", help="each stage a message: as workers of one")
     options = parser.parse_args()
     print(describe_machine())
     end_in_order()
@@ -58,7 +60,7 @@ def main() -> None:
             stack.callback(server.stop)
             server.start()
         settings = Settings(database_url=postgres.url, broker_url=broker.url, files_url=str(folder / "files"))
-        chain = Chain(settings, options.threads)
+        chain = Chain(settings, options.threads, apart=options.apart)
         for n_digits in (0, 150):
             ms = chain.cost_ms(options.pages, n_digits)
             print(f"{options.broker}, {options.pages:,} pages of {n_digits} digits: {ms:.2f} ms a page")
@@ -67,14 +69,14 @@ def main() -> None:
 class Chain:
     """The feeder, the broker and a consumer, with stages that only end."""
 
-    def __init__(self, settings: Settings, n_threads: int) -> None:
+    def __init__(self, settings: Settings, n_threads: int, *, apart: bool) -> None:
         self.db = open_database(settings.database_url)
         app = create_app(settings.broker_url)
         broker, trouble, in_hand = Broker(app), Trouble(10.0), InHand(settings.page_deadline_s)
         files, networks = Files(settings.files), Networks(settings)
-        bench = Bench(self.db, files, networks, settings, in_hand, LEASE_S, LEASE_S)
+        bench = Bench(self.db, files, networks, settings, in_hand, LEASE_S, LEASE_S, keeps=not apart)
         self.what = made_up(0)
-        stages.detect, stages.classify = self.detect, self.classify
+        stages.detect, stages.classify, stages.detect_and_classify = self.detect, self.classify, self.both
         tasks.add_tasks(app, bench, trouble, broker)
         feeder = queue_feeder(settings, self.db, broker)
         worker = consumer(app, QUEUES, n_threads, "bench")
@@ -87,6 +89,12 @@ class Chain:
         return ledger.finish_detect(
             self.db, claim, found, **size, blob="crops/made-up", now=time.time(), lease_s=LEASE_S
         )
+
+    def both(self, bench: Bench, claim: Claim) -> bool:
+        found, _, _ = self.what
+        size = {"width": 2000, "height": 3000}
+        kept = ledger.keep_detected(self.db, claim, found, **size, now=time.time(), lease_s=LEASE_S)
+        return kept is not None and self.classify(bench, kept)
 
     def classify(self, bench: Bench, claim: Claim) -> bool:
         _, read, numbers = self.what

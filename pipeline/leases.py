@@ -1,4 +1,4 @@
-"""Leases: who takes a page in hand, for how long, and what becomes of it when they die.
+"""Leases: what is due, published or in hand, how long, and what becomes of it when they die who have it.
 
 A row of the ledger that is open (waiting, detected) is in one of these, told apart by three columns:
 
@@ -7,10 +7,8 @@ A row of the ledger that is open (waiting, detected) is in one of these, told ap
     in hand     token                     somebody works on it; expires at `lease_until`
 """
 
-import uuid
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 from sqlalchemy import (
@@ -19,10 +17,7 @@ from sqlalchemy import (
     Engine,
     Row,
     Select,
-    Update,
-    bindparam,
     delete,
-    exists,
     false,
     func,
     or_,
@@ -31,33 +26,11 @@ from sqlalchemy import (
     update,
 )
 
-from pipeline.catalogue import PAGES_SOURCES, SOURCE, PageSource, source_of
+from pipeline.claims import FREE
 from pipeline.database import reading, writing
-from pipeline.page import PageDetections
-from pipeline.results import read_detections
-from pipeline.tables import DETECTED, FAILED, OPEN, WAITING, ledger, pages, runs, workers
+from pipeline.tables import DETECTED, FAILED, OPEN, WAITING, ledger, workers
 
 BACK_OFF_S = 30.0
-_FREE: dict[str, Any] = {"attempt_token": None, "worker_id": None, "queued": False}  # in nobody's hand
-# built once: building them takes longer than running them
-_CLAIMED = (
-    select(
-        ledger.c.state,
-        ledger.c.suspect,
-        ledger.c.run_id,
-        ledger.c.blob,
-        ledger.c.scale,
-        ledger.c.turned,
-        runs.c.detector_sha256,
-        runs.c.classifier_sha256,
-        runs.c.settings,
-        pages.c.width,
-        pages.c.height,
-        *SOURCE,
-    )
-    .select_from(PAGES_SOURCES.join(ledger, ledger.c.page_id == pages.c.id).join(runs))
-    .where(ledger.c.id == bindparam("of_id"))
-)
 SUSPECTED = "its process died, or hung, with this page in hand; it is tried again alone"
 
 
@@ -79,25 +52,6 @@ class InFlight:
 
     n: int
     n_alone: int
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A page in hand: nobody else can finish it while `token` is the row's."""
-
-    ledger_id: int
-    token: str
-    state: str
-    suspect: bool  # it was in hand when a process died: hold nothing else
-    source: PageSource
-    run_id: int
-    detector_sha256: str
-    classifier_sha256: str
-    settings: str  # the run's, JSON
-    blob: str | None  # name of the crops, where detect is done
-    width: int | None  # page pixels, where detect is done
-    height: int | None
-    found: PageDetections | None  # where detect is done
 
 
 def take_due(db: Engine, *, now: float, limit: int, lease_s: float) -> list[Due]:
@@ -148,66 +102,6 @@ def in_flight(db: Engine, *, now: float) -> InFlight:
     with reading(db) as conn:
         n = {bool(suspect): count for suspect, count in conn.execute(counted)}
     return InFlight(n.get(False, 0), n.get(True, 0))
-
-
-def claim(
-    db: Engine,
-    ledger_id: int,
-    *,
-    state: str,
-    now: float,
-    lease_s: float,
-    alone: bool = False,
-    worker_id: str | None = None,
-) -> Claim | None:
-    """Take a page in hand; None: another has it, or it went on already.
-
-    `worker_id` is who takes it, where workers are on a roster: nobody who was taken for dead.  Suspects are
-    taken by a process that works on them `alone`, once they were published, and nothing else is.
-    """
-    token = uuid.uuid4().hex
-    taking = {
-        "of_id": ledger_id,
-        "of_state": state,
-        "new_token": token,
-        "new_worker": worker_id,
-        "new_lease": now + lease_s,
-    }
-    # a claim that a server's power cut forgets costs a page another claim, and no result
-    with writing(db, durable=False) as conn:
-        taken = conn.execute(_take(alone=alone, on_roster=worker_id is not None), taking)
-        return _claimed(conn, ledger_id, token) if taken.rowcount else None
-
-
-@cache
-def _take(*, alone: bool, on_roster: bool) -> Update:
-    """Return the UPDATE that takes a page in hand; `on_roster`: by a worker who is not taken for dead."""
-    taken = (
-        update(ledger)
-        .where(
-            ledger.c.id == bindparam("of_id"),
-            ledger.c.state == bindparam("of_state"),
-            ledger.c.attempt_token.is_(None),
-            # an old message must not bring a suspect among other pages
-            *((ledger.c.suspect == true(), ledger.c.queued) if alone else (ledger.c.suspect == false(),)),
-        )
-        .values(
-            attempt_token=bindparam("new_token"),
-            worker_id=bindparam("new_worker"),
-            lease_until=bindparam("new_lease"),
-            queued=False,
-        )
-    )
-    return taken.where(exists().where(workers.c.id == bindparam("new_worker"))) if on_roster else taken
-
-
-def give_back(db: Engine, claims: Iterable[Claim]) -> int:
-    """Put pages back, due at once and without blame; return how many were still ours."""
-    held = list(claims)
-    if not held:
-        return 0
-    with writing(db) as conn:
-        return sum(move(conn, claim, lease_until=0.0) for claim in held)
 
 
 def hand_back(db: Engine, ledger_id: int) -> None:
@@ -284,27 +178,6 @@ def bury(db: Engine, worker_ids: Collection[str], *, now: float, max_deaths: int
         return _take_back(conn, theirs, now, max_deaths, cause)
 
 
-def move(conn: Connection, claim: Claim, **values: Any) -> bool:
-    """End a claim with these values, in the caller's transaction; False: it is no longer ours."""
-    new = {f"new_{name}": value for name, value in (_FREE | values).items()}
-    mine = {"of_id": claim.ledger_id, "of_state": claim.state, "of_token": claim.token}
-    return conn.execute(_end(tuple(_FREE | values)), new | mine).rowcount == 1
-
-
-@cache
-def _end(names: tuple[str, ...]) -> Update:
-    """Return the UPDATE that ends a claim and sets these columns."""
-    return (
-        update(ledger)
-        .where(
-            ledger.c.id == bindparam("of_id"),
-            ledger.c.state == bindparam("of_state"),
-            ledger.c.attempt_token == bindparam("of_token"),
-        )
-        .values({name: bindparam(f"new_{name}") for name in names})
-    )
-
-
 def _unclaimed() -> Select[int, str, bool]:
     return select(ledger.c.id, ledger.c.state, ledger.c.suspect).where(ledger.c.attempt_token.is_(None))
 
@@ -337,34 +210,11 @@ def _publish(db: Engine, chosen: Select[int, str, bool], lease_until: float) -> 
     return [Due(row.id, row.state, alone=row.suspect) for row in rows]
 
 
-def _claimed(conn: Connection, ledger_id: int, token: str) -> Claim:
-    rows = conn.execute(_CLAIMED, {"of_id": ledger_id}).all()  # one for each path of its document
-    row = rows[0]
-    found = None
-    if row.state == DETECTED:
-        found = PageDetections(read_detections(conn, ledger_id), row.scale, row.turned)
-    return Claim(
-        ledger_id=ledger_id,
-        token=token,
-        state=row.state,
-        suspect=row.suspect,
-        source=source_of(rows),
-        run_id=row.run_id,
-        detector_sha256=row.detector_sha256,
-        classifier_sha256=row.classifier_sha256,
-        settings=row.settings,
-        blob=row.blob,
-        width=row.width,
-        height=row.height,
-        found=found,
-    )
-
-
 def _take_back(conn: Connection, held: Select[Any], now: float, max_deaths: int, cause: str = "") -> int:
-    # skip_locked: whoever holds the row is just finishing it
+    # skip_locked: whoever holds the row is just finishing a stage
     rows = conn.execute(held.with_for_update(skip_locked=True)).all()
     for row in rows:
-        free = _FREE | _after_death(row, now, max_deaths, cause)
+        free = FREE | _after_death(row, now, max_deaths, cause)
         conn.execute(update(ledger).where(ledger.c.id == row.id).values(free))
     return len(rows)
 

@@ -2,28 +2,26 @@
 
     waiting ── detect ─▶ detected ── classify ─▶ done        failed: set aside, with a reason; retry goes back
 
-Every function is one transaction; `now` and leases are in seconds (since 1970).  Who takes a page in hand,
-and what becomes of it when they die, is in pipeline/leases.py; its names are here too.
+Every function is one transaction; `now` and leases are in seconds (since 1970).  How a page is taken in hand,
+and what becomes of it when they die who have it: pipeline/claims.py and leases.py; their names are here too.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Engine, bindparam, func, or_, select, update
 
+from pipeline.claims import Claim, claim, give_back, let_go, move
 from pipeline.database import reading, writing
 from pipeline.leases import (
-    Claim,
     Due,
     InFlight,
     bury,
-    claim,
     expire,
-    give_back,
     hand_back,
     in_flight,
     lost,
-    move,
     take_due,
     take_suspects,
     void_leases,
@@ -56,6 +54,7 @@ __all__ = [
     "give_back",
     "hand_back",
     "in_flight",
+    "keep_detected",
     "lost",
     "retry",
     "set_aside",
@@ -117,21 +116,53 @@ def finish_detect(
     `width` and `height` are the page's pixels.  False: the claim is no longer ours; nothing was written
     (delete the blob).
     """
+    free = {"blob": blob, "queued": True, "lease_until": now + lease_s, "suspect": False}
+    return _detected(db, claim, found, (width, height), free)
+
+
+def keep_detected(
+    db: Engine,
+    claim: Claim,
+    found: PageDetections,
+    *,
+    width: int,
+    height: int,
+    now: float,
+    lease_s: float,
+    worker_id: str | None = None,
+) -> Claim | None:
+    """Write the detections and go on to detected, with the page still in hand; return the claim now.
+
+    As `finish_detect`, for a process that reads the digits itself.  A suspect stays one, for it stays alone.
+    None: the claim is no longer ours.
+    """
+    kept = {
+        "attempt_token": claim.token,
+        "worker_id": worker_id,
+        "lease_until": now + lease_s,
+        "suspect": claim.suspect,
+    }
+    if not _detected(db, claim, found, (width, height), kept):
+        return None
+    return replace(claim, state=DETECTED, blob=None, width=width, height=height, found=found)
+
+
+def _detected(
+    db: Engine, claim: Claim, found: PageDetections, size: tuple[int, int], values: dict[str, Any]
+) -> bool:
     with writing(db) as conn:
         moved = move(
             conn,
             claim,
             state=DETECTED,
-            blob=blob,
             scale=float(found.scale),
             turned=found.turned,
-            suspect=False,
             attempts=0,
             reason=None,
-            queued=True,
-            lease_until=now + lease_s,
+            **values,
         )
         if moved:
+            width, height = size
             conn.execute(_SIZE, {"of_page": claim.source.page_id, "new_width": width, "new_height": height})
             write_detections(conn, claim.ledger_id, found.detections)
         return moved
@@ -173,10 +204,11 @@ def finish_classify(
 
 
 def set_aside(db: Engine, claim: Claim, reason: str, *, now: float) -> bool:
-    """Mark the page failed with a one-line reason; False: the claim is no longer ours."""
+    """Mark the page failed in its stage, with a one-line reason; False: the claim is no longer ours."""
     words = " ".join(reason.replace("\0", " ").split())
     with writing(db) as conn:
-        return move(conn, claim, state=FAILED, failed_in=claim.state, reason=words, lease_until=0.0)
+        failed = {"state": FAILED, "failed_in": ledger.c.state, "reason": words, "lease_until": 0.0}
+        return let_go(conn, [claim], **failed) == 1
 
 
 def retry(

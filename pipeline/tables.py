@@ -124,7 +124,7 @@ ledger = Table(
     Column("attempt_token", String(32)),  # whoever has the page in hand; null while it is in a queue
     Column("worker_id", String(32)),  # on whose machine it is in hand; null for a command's own engine
     Column("lease_until", Float, nullable=False),  # due again from then on; 0: at once
-    Column("blob", Text),  # the name of its crops between detect and classify
+    Column("blob", Text),  # the name of its crops, where another process is to classify
     Column("scale", Float),
     Column("turned", Integer, nullable=False),
     Column("n_digits", Integer, nullable=False),

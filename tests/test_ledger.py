@@ -78,6 +78,10 @@ def detected(db: Engine, claim: Claim, now: float = NOW) -> bool:
     )
 
 
+def kept(db: Engine, claim: Claim, now: float = NOW) -> Claim | None:
+    return ledger.keep_detected(db, claim, FOUND, width=20, height=10, now=now, lease_s=LEASE_S)
+
+
 def classified(db: Engine, claim: Claim, now: float = NOW) -> bool:
     return ledger.finish_classify(db, claim, READ, GROUPED, now=now)
 
@@ -126,6 +130,90 @@ def test_a_page_goes_from_waiting_to_done_with_all_that_was_read(db: Engine) -> 
     assert ledger.counts(db) == ledger.Counts(0, 0, 1, 0, n_digits=2, n_numbers=1)
     assert ledger.blobs_in_use(db) == set()
     assert ledger.counts(db).n_open == 0
+
+
+def test_a_page_may_stay_in_one_hand_through_both_stages(db: Engine) -> None:
+    fill(db, 1)
+    claim = take(db)
+    second = kept(db, claim, NOW + LEASE_S - 1)
+    assert second is not None
+    assert (second.state, second.found, second.width, second.height) == (DETECTED, FOUND, 20, 10)
+    # it is in hand in its second stage: nobody else gets it, and its lease began anew
+    later = NOW + LEASE_S + 1
+    assert ledger.attempts(db) == [(claim.ledger_id, claim.token)]
+    assert ledger.expire(db, now=later, max_deaths=3) == 0
+    assert ledger.take_due(db, now=later, limit=1, lease_s=LEASE_S) == []
+    assert ledger.claim(db, claim.ledger_id, state=DETECTED, now=later, lease_s=LEASE_S) is None
+    assert not detected(db, claim, later)
+    assert classified(db, second, later)
+    assert n_results(db) == (3, 3, 1)
+    assert row(db, claim.ledger_id)["state"] == DONE
+
+
+def test_a_page_that_is_no_longer_ours_is_not_kept(db: Engine) -> None:
+    fill(db, 1)
+    claim = take(db)
+    ledger.expire(db, now=NOW + LEASE_S, max_deaths=3)
+    assert kept(db, claim) is None
+    assert n_results(db) == (0, 0, 0)
+
+
+def test_a_page_that_was_kept_goes_back_to_its_second_stage_whoever_gives_it_back(db: Engine) -> None:
+    fill(db, 1)
+    claim = take(db)  # whoever leaves may know the page only as it was taken
+    assert kept(db, claim) is not None
+    assert ledger.give_back(db, [claim]) == 1
+    assert ledger.give_back(db, [claim]) == 0
+    again = take(db, state=DETECTED)
+    assert (again.found, again.blob) == (FOUND, None)
+
+
+def test_a_page_that_was_kept_is_set_aside_in_its_second_stage(db: Engine) -> None:
+    fill(db, 1)
+    claim = take(db)
+    assert kept(db, claim) is not None
+    assert ledger.set_aside(db, claim, "bug", now=NOW)
+    assert not ledger.set_aside(db, claim, "bug", now=NOW)
+    failed = row(db, claim.ledger_id)
+    assert (failed["state"], failed["failed_in"], failed["attempt_token"]) == (FAILED, DETECTED, None)
+
+
+def test_a_death_with_a_page_that_was_kept_is_one_of_its_second_stage(db: Engine) -> None:
+    fill(db, 1)
+    claim = take(db)
+    assert kept(db, claim) is not None
+    assert ledger.void_leases(db, now=NOW, max_deaths=3) == 1
+    alone = take_alone(db, NOW)
+    assert alone is not None
+    assert (alone.state, alone.found) == (DETECTED, FOUND)
+    assert row(db, claim.ledger_id)["attempts"] == 0
+
+
+def test_a_suspect_that_is_kept_is_alone_in_its_second_stage_too(db: Engine) -> None:
+    fill(db, 1)
+    take(db)
+    ledger.void_leases(db, now=NOW, max_deaths=3)
+    alone = take_alone(db, NOW)
+    assert alone is not None
+    assert kept(db, alone) is not None
+    assert ledger.in_flight(db, now=NOW) == InFlight(0, 1)
+    assert ledger.void_leases(db, now=NOW, max_deaths=1) == 1
+    failed = row(db, alone.ledger_id)
+    assert (failed["state"], failed["failed_in"], failed["attempts"]) == (FAILED, DETECTED, 1)
+
+
+def test_a_page_that_was_kept_is_still_in_the_hand_of_its_worker(db: Engine) -> None:
+    fill(db, 1)
+    worker = Worker("w1", "host", 1, ("detect", "classify"), "cpu", 1)
+    roster.enrol(db, worker, now=NOW)
+    (due,) = ledger.take_due(db, now=NOW, limit=1, lease_s=LEASE_S)
+    claim = ledger.claim(db, due.ledger_id, state=WAITING, now=NOW, lease_s=LEASE_S, worker_id="w1")
+    assert claim is not None
+    assert ledger.keep_detected(
+        db, claim, FOUND, width=20, height=10, now=NOW, lease_s=LEASE_S, worker_id="w1"
+    )
+    assert ledger.bury(db, ["w1"], now=NOW, max_deaths=3) == 1
+    assert row(db, claim.ledger_id)["suspect"]
 
 
 def test_a_page_without_a_digit_is_done_too(db: Engine) -> None:
@@ -450,7 +538,7 @@ class Model:
             return
         claim = self.claims[-1 - n % len(self.claims)]
         r = self.rows[claim.ledger_id]
-        ours = r.token == claim.token
+        ours = r.token == claim.token and r.state == claim.state
         if claim.state == WAITING:
             assert detected(self.db, claim, self.now) == ours
             if ours:
@@ -462,9 +550,23 @@ class Model:
                 self.rows[claim.ledger_id] = Modelled(DONE)
                 self.n_done[claim.ledger_id] += 1
 
+    def keep(self, n: int) -> None:
+        """Go on to the second stage with the page in hand; the claim before stays known to somebody."""
+        first = [claim for claim in self.claims if claim.state == WAITING]
+        if not first:
+            return
+        claim = first[-1 - n % len(first)]
+        r = self.rows[claim.ledger_id]
+        ours = r.token == claim.token and r.state == WAITING
+        second = kept(self.db, claim, self.now)
+        assert (second is not None) == ours
+        if second is not None:
+            self.claims.append(second)
+            r.state, r.deaths, r.until = DETECTED, 0, self.now + LEASE_S
+
     def give_back(self, n: int) -> None:
         some = self.claims[-1 - n :]
-        ours = [c for c in some if self.rows[c.ledger_id].token == c.token]
+        ours = {c.token: c for c in some if self.rows[c.ledger_id].token == c.token}.values()
         assert ledger.give_back(self.db, some) == len(ours)
         for claim in ours:
             self.rows[claim.ledger_id].token, self.rows[claim.ledger_id].until = None, 0.0
@@ -535,7 +637,7 @@ class Model:
 
 
 # some more often, so that pages get somewhere
-OFTEN = "take take claim claim claim finish finish suspect give_back wait expire void"
+OFTEN = "take take claim claim claim finish finish keep suspect give_back wait expire void"
 STEPS = st.lists(
     st.tuples(
         st.sampled_from(OFTEN.split()),

@@ -9,12 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
+from small_networks import save_small_networks
 from sqlalchemy import text
 
-from models.checkpoint import Metadata, file_sha256, save_checkpoint
-from models.classifier import ClassifierConfig, DigitClassifier
+from models.checkpoint import file_sha256
 from pipeline import catalogue, ledger, sources
 from pipeline.catalogue import KnownPath
 from pipeline.crops import cut_crops, pack_crops
@@ -39,23 +38,25 @@ WHOLE = pack_crops(cut_crops(GREY, FOUND))
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
-    """Return a bench with a random classifier, and one page detected whose blob is `crops/x`."""
+    """Return a bench with random networks and one page that waits."""
     settings = Settings(
         database_url=f"sqlite:///{tmp_path}/archive.db",
         detector=tmp_path / "detector.safetensors",
         classifier=tmp_path / "classifier.safetensors",
         device="cpu",
     )
-    torch.manual_seed(0)
-    network = DigitClassifier(ClassifierConfig(channels=(8, 8, 8, 8), hidden=8, dropout=0.0))
-    small = {"channels": [8, 8, 8, 8], "hidden": 8, "dropout": 0.0}
-    save_checkpoint(settings.classifier, network.state_dict(), Metadata("digit-classifier", small))
+    save_small_networks(settings.detector, settings.classifier)
     db = open_database(settings.database_url)
     (tmp_path / "share").mkdir()
     Image.fromarray(GREY).save(tmp_path / "share" / "page.png")
     with writing(db) as conn:
         run = catalogue.current_run(
-            conn, "d" * 64, file_sha256(settings.classifier), "{}", new=False, now=time.time()
+            conn,
+            file_sha256(settings.detector),
+            file_sha256(settings.classifier),
+            "{}",
+            new=False,
+            now=time.time(),
         )
         document = sources.probe(tmp_path / "share" / "page.png", max_pixels=settings.max_pixels)
         catalogue.add_document(conn, document, run, again=False, now=time.time())
@@ -63,16 +64,22 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     db.dispose()
 
 
-def detected(bench: Bench) -> int:
-    """Take the page through the detector's part by hand; return its ledger id."""
+def the_page(bench: Bench) -> int:
+    """Return the ledger id of the page."""
     with reading(bench.db) as conn:
         (ledger_id,) = conn.scalars(text("SELECT id FROM ledger"))
+    return int(ledger_id)
+
+
+def detected(bench: Bench) -> int:
+    """Take the page through detect by hand, with `crops/x` for its blob; return its ledger id."""
+    ledger_id = the_page(bench)
     claim = claim_of(bench, ledger_id, ledger.WAITING)
     height, width = GREY.shape
     assert ledger.finish_detect(
         bench.db, claim, FOUND, width=width, height=height, blob="crops/x", now=time.time(), lease_s=60
     )
-    return int(ledger_id)
+    return ledger_id
 
 
 def claim_of(bench: Bench, ledger_id: int, state: str) -> Claim:
@@ -86,6 +93,47 @@ def claim_of(bench: Bench, ledger_id: int, state: str) -> Claim:
 def row_of(bench: Bench) -> tuple[object, ...]:
     with reading(bench.db) as conn:
         return tuple(conn.execute(text("SELECT state, attempt_token, attempts, reason FROM ledger")).one())
+
+
+def test_between_two_processes_the_crops_of_a_page_are_a_blob(bench: Bench) -> None:
+    ledger_id = the_page(bench)
+    assert work_on(bench, Trouble(60), Due(ledger_id, ledger.WAITING), stages.detect)
+    (blob,) = ledger.blobs_in_use(bench.db)
+    assert len(bench.files.get(blob)) > 100
+    bench.in_hand.close()
+    other = replace(bench, in_hand=InHand(60))
+    assert work_on(other, Trouble(60), Due(ledger_id, ledger.DETECTED), stages.classify)
+    assert row_of(bench) == (ledger.DONE, None, 0, None)
+    with pytest.raises(FileNotFoundError):
+        bench.files.get(blob)
+
+
+def test_a_page_in_one_hand_goes_through_both_stages_without_a_blob(bench: Bench, tmp_path: Path) -> None:
+    work = Due(the_page(bench), ledger.WAITING)
+    assert work_on(bench, Trouble(60), work, stages.detect_and_classify)
+    assert row_of(bench) == (ledger.DONE, None, 0, None)
+    assert not Path(bench.settings.files, "crops").exists()
+    assert bench.times.take()[0] == 2  # stages
+    assert bench.in_hand.claims() == []
+
+
+def test_a_page_in_one_hand_waits_in_its_second_stage_where_only_that_cannot_be(bench: Bench) -> None:
+    bench.settings.classifier.unlink()
+    trouble = Trouble(60)
+    assert not work_on(bench, trouble, Due(the_page(bench), ledger.WAITING), stages.detect_and_classify)
+    assert "classifier.safetensors" in str(trouble.fatal())
+    bench.in_hand.pay_back(bench.db)
+    assert row_of(bench) == (ledger.DETECTED, None, 0, None)
+
+
+def test_files_that_are_away_blame_no_page(bench: Bench, tmp_path: Path) -> None:
+    (tmp_path / "no-folder").write_bytes(b"")
+    bench = replace(bench, files=Files(str(tmp_path / "no-folder")))
+    trouble = Trouble(0)
+    assert not work_on(bench, trouble, Due(the_page(bench), ledger.WAITING), stages.detect)
+    assert "no-folder" in str(trouble.fatal())
+    bench.in_hand.pay_back(bench.db)
+    assert row_of(bench) == (ledger.WAITING, None, 0, None)
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,11 @@ from workers.broker import Broker
 ARCHIVE = Path(sys.executable).with_name("archive")
 pytestmark = [pytest.mark.postgres, pytest.mark.slow]
 # what is the same whichever broker it is
+WEIGHTS = Path(__file__).parent.parent / "models" / "weights"
+SHIPPED = {
+    "ARCHIVE_DETECTOR": str(WEIGHTS / "digit_detector.safetensors"),
+    "ARCHIVE_CLASSIFIER": str(WEIGHTS / "digit_classifier.safetensors"),
+}
 on_redis = pytest.mark.parametrize(
     "shared_broker", [pytest.param(Redis, marks=pytest.mark.redis, id="redis")], indirect=True
 )
@@ -138,6 +143,32 @@ def test_pages_are_queued_by_one_command_and_read_by_workers(rack: Rack) -> None
 
 
 @on_redis
+def test_a_worker_of_both_stages_keeps_its_pages_and_reads_what_two_workers_read(rack: Rack) -> None:
+    scans = drawn_scans(rack.folder, 4)
+    rack.archive("ingest", scans, **SHIPPED)
+    for stage in ("detect", "classify"):
+        rack.worker("--stage", stage, **SHIPPED)
+    wait_for(lambda: rack.states() == {"done": 4})
+    for process in rack.processes:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    crops = rack.folder / "files" / "crops"
+    touched = crops.stat().st_mtime_ns
+    rack.archive("ingest", scans, "--again", **SHIPPED)
+    rack.worker(**SHIPPED)
+    wait_for(lambda: rack.states() == {"done": 8})
+    assert crops.stat().st_mtime_ns == touched
+    for table in ("detections", "readings", "numbers"):
+        rows = rack.rows(
+            "SELECT run_id, page_id, to_jsonb(t) - 'ledger_id'"
+            f" FROM {table} t JOIN ledger ON ledger.id = ledger_id ORDER BY run_id, page_id, position"
+        )
+        half = len(rows) // 2
+        assert half >= 4
+        assert [row[1:] for row in rows[:half]] == [row[1:] for row in rows[half:]]
+
+
+@on_redis
 def test_scans_and_networks_that_only_the_first_machine_has_reach_the_others(rack: Rack) -> None:
     scans = drawn_scans(rack.folder, 2)
     rack.archive("ingest", scans)
@@ -147,10 +178,7 @@ def test_scans_and_networks_that_only_the_first_machine_has_reach_the_others(rac
     # another machine has other networks
     others = rack.folder / "others"
     others.mkdir()
-    rack.worker(
-        ARCHIVE_CLASSIFIER=str(Path(__file__).parent.parent / "models/weights/digit_classifier.safetensors"),
-        ARCHIVE_DETECTOR=str(Path(__file__).parent.parent / "models/weights/digit_detector.safetensors"),
-    )
+    rack.worker(**SHIPPED)
     wait_for(lambda: rack.states() == {"done": 2})
 
 
@@ -172,8 +200,12 @@ def test_of_pages_that_crash_or_hang_only_these_are_set_aside(rack: Rack) -> Non
     page(scans / "crashes.png", 99, mischief="crash")
     (scans / "hangs.jpg").write_bytes(slow_jpeg(6000, 12_000))
     rack.archive("ingest", scans)
-    rack.worker(ARCHIVE_PAGE_DEADLINE_S="4")
+    worker = rack.worker(ARCHIVE_PAGE_DEADLINE_S="4")
     wait_for(lambda: rack.states() == {"done": 12, "failed": 2}, 200)
+    worker.send_signal(signal.SIGTERM)
+    # it starts again at once, however often a page kills it: those that had no part in it need not wait
+    delays = re.findall(r"is started again in (\S+) s", worker.communicate()[1])
+    assert len(delays) >= 6 and set(delays) == {"0.2"}
     found = rack.rows(
         "SELECT path, reason FROM ledger JOIN pages ON pages.id = page_id"
         " JOIN paths ON paths.document_id = pages.document_id WHERE state = 'failed' ORDER BY path"
@@ -430,7 +462,7 @@ def test_storage_that_is_away_costs_no_page(rack: Rack) -> None:
 def test_chaos_in_small_ends_with_every_page_done_once(broker: Server) -> None:
     name = "redis" if broker.url.startswith("redis") else "rabbitmq"
     asked = ["--broker", name, "--pages", "30", "--kills", "2", "--broker-kills", "1", "--duplicates", "30"]
-    asked += ["--crash", "1", "--hang", "0", "--workers", "2", "--limit-s", "500"]
+    asked += ["--crash", "1", "--hang", "0", "--workers", "3", "--limit-s", "500"]
     script = Path(__file__).parent.parent / "benchmarks" / "chaos.py"
     done = subprocess.run([sys.executable, script, *asked], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -16,6 +16,7 @@ LEFT_BUG = 1  # also what faulthandler exits with, where a decoder hangs and hol
 LEFT_HUNG = 20  # a page ran past its deadline
 LEFT_ORPHANED = 21  # the command that started it is gone
 LEFT_ANEW = 22  # it can't go on as it is, and another in its place can
+READY = b"ready\n"  # its first line, once it may have pages in hand
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,25 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from workers.agreed import LEFT_BUG, LEFT_HUNG, Order, n_cores, n_threads
+from workers.agreed import LEFT_BUG, LEFT_HUNG, READY, Order, n_cores, n_threads
 
 STOP_GRACE_S = 12.0  # a little longer than what the engine gives the pages in hand
+
+
+class Left(NamedTuple):
+    """How a child left: its exit code, its last words, and whether it was ready before."""
+
+    code: int
+    words: str
+    was_ready: bool
+
+    @property
+    def of_a_page(self) -> bool:
+        """Whether a page it had in hand may be why: it crashed, or hung."""
+        hung = self.code == LEFT_HUNG or (self.code == LEFT_BUG and not self.words)
+        return self.was_ready and (self.code < 0 or hung)
 
 
 class Child:
@@ -54,15 +69,16 @@ class Child:
             self._process.stdin.write(order.to_json().encode() + b"\n")
             self._process.stdin.flush()
 
-    def left(self) -> tuple[int, str] | None:
-        """Return the exit code and the last words of a child that ended; None if it lives or is not there."""
+    def left(self) -> Left | None:
+        """Return how a child left that ended; None if it lives or is not there."""
         if self._process is None or self._process.poll() is None:
             return None
         assert self._process.stdout is not None
-        words = self._process.stdout.read().decode(errors="replace").strip()
-        code = self._process.returncode
+        said = self._process.stdout.read()
+        words = said.removeprefix(READY).decode(errors="replace").strip()
+        left = Left(self._process.returncode, words, was_ready=said.startswith(READY))
         self._forget()
-        return code, words
+        return left
 
     def stop(self, grace_s: float = STOP_GRACE_S) -> None:
         """Let it finish the pages in hand, and make it leave when `grace_s` are over."""

@@ -1,9 +1,9 @@
 """The engine: a Celery worker and the feeder of its queues, in one child process.
 
 `python -P -m workers.engine` is started by `workers.child`.  Its standard input is one line of JSON (an
-`Order`) and then stays open: its end means that the command is gone.  Its standard output is for the one line
-that says why it left; standard error is the log.  SIGTERM: no new page, finish those in hand, leave.  A
-second SIGTERM, the end of the command, or a page past its deadline: leave at once.
+`Order`) and then stays open: its end means that the command is gone.  Its standard output is for two lines:
+that it is ready, and why it left; standard error is the log.  SIGTERM: no new page, finish those in hand,
+leave.  A second SIGTERM, the end of the command, or a page past its deadline: leave at once.
 
 Everything that must not wait happens in the main thread, which looks after the others.
 """
@@ -27,8 +27,8 @@ from pipeline.ledger import Claim
 from pipeline.settings import Settings
 from pipeline.sharing import SCANS, WEIGHTS, Cache
 from pipeline.storage import Files
-from workers.agreed import LEFT_ANEW, LEFT_BUG, LEFT_HUNG, LEFT_ORPHANED, LEFT_WELL, Order, n_threads
-from workers.app import consumer, create_app
+from workers.agreed import LEFT_ANEW, LEFT_BUG, LEFT_HUNG, LEFT_ORPHANED, LEFT_WELL, READY, Order, n_threads
+from workers.app import QUEUES, consumer, create_app
 from workers.broker import Broker
 from workers.duty import Duty, Share, Sole
 from workers.in_hand import InHand
@@ -159,6 +159,7 @@ def make_engine(order: Order) -> Engine:
         in_hand=InHand(settings.page_deadline_s),
         lease_s=lease_s,
         queue_lease_s=duty.queue_lease_s,
+        keeps=set(duty.queues) == set(QUEUES),
         worker_id=duty.worker_id,
         shared_scan=scan,
     )
@@ -221,6 +222,7 @@ def main() -> None:
             signal.signal(signal.SIGTERM, engine.terminate)
             signal.signal(signal.SIGINT, engine.terminate)
             engine.start()
+            os.write(words, READY)
             code, why = look_after(engine, 0)
     except ArchiveError as error:
         code, why = _exit_code(error), str(error)

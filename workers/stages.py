@@ -1,7 +1,8 @@
 """What the two tasks do with a page in hand: detect draws boxes and cuts crops, classify reads them.
 
-A stage ends in one transaction of the ledger, and says whether the page was still ours.  Only work
-that a page can hang in runs under its clock: not loading a network, nor waiting for the database.
+Where a process does both, the first task does the second one's work at once.  A stage ends in one transaction
+of the ledger, and says whether the page was still ours.  Only work that a page can hang in runs under its
+clock: not loading a network, nor waiting for the database.
 """
 
 import json
@@ -19,7 +20,7 @@ from sqlalchemy import Engine
 
 from pipeline import ledger
 from pipeline.catalogue import PageSource
-from pipeline.crops import cut_crops, pack_crops, unpack_crops
+from pipeline.crops import Crops, cut_crops, pack_crops, unpack_crops
 from pipeline.errors import SourceError, SourceGoneError, StorageError
 from pipeline.ledger import Claim
 from pipeline.page import PageDetections
@@ -51,6 +52,7 @@ class Bench:
     in_hand: InHand
     lease_s: float  # of a page in hand
     queue_lease_s: float  # of a message
+    keeps: bool = False  # a page from its first stage to its second: this process does both
     worker_id: str | None = None  # where this process is one of many
     shared_scan: Callable[[str], Path] | None = None  # the copy that all machines reach, by hash
     large: threading.Lock = field(default_factory=threading.Lock)
@@ -59,35 +61,36 @@ class Bench:
     times: Times = field(default_factory=Times)
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class _Found:
+    """What was found on a page, its crops uint8 (N, 2, 40, 40), and its size in pixels."""
+
+    page: PageDetections
+    crops: Crops
+    width: int
+    height: int
+
+
 def detect(bench: Bench, claim: Claim) -> bool:
     """Find the digits of a page, keep their crops as one blob; True if the page is ours and detected now.
 
     Raises SourceError where the page can't be read, MissingError without weights, StorageError.
     """
-    from models.whole import find_digits  # torch takes seconds to import
-
-    orienter = bench.networks.orienter(json.loads(claim.settings).get("orienter"))
-    detector = bench.networks.detector(claim.detector_sha256)
-    with _page(bench, claim) as grey:
-        height, width = grey.shape
-        with bench.times.spent(NETWORKS):
-            found = find_digits(grey, orienter, detector)
-        with bench.times.spent(BLOBS):
-            crops = pack_crops(cut_crops(grey, found)) if found.detections else None
+    found = _find(bench, claim)
     # the token in its name: a late worker's blob can never take the place of the one that counts
-    blob = _blob(claim.ledger_id, claim.token) if crops is not None else None
-    if crops is not None and blob is not None:
+    blob = _blob(claim.ledger_id, claim.token) if found.page.detections else None
+    if blob is not None:
         with bench.times.spent(BLOBS):
-            bench.files.put(blob, crops)
+            bench.files.put(blob, pack_crops(found.crops))
     ours = False
     try:
         with bench.times.spent(LEDGER):
             ours = ledger.finish_detect(
                 bench.db,
                 claim,
-                found,
-                width=width,
-                height=height,
+                found.page,
+                width=found.width,
+                height=found.height,
                 blob=blob,
                 now=time.time(),
                 lease_s=bench.queue_lease_s,
@@ -103,9 +106,50 @@ def classify(bench: Bench, claim: Claim) -> bool:
 
     Raises as `detect`.
     """
+    return _classify(bench, claim, None)
+
+
+def detect_and_classify(bench: Bench, claim: Claim) -> bool:
+    """Take a page through both stages; True if it is ours and done now.
+
+    Each ends in a transaction of its own, as if another process had the second one; but the page stays in
+    hand, no message is sent, and its crops are not written anywhere.  Raises as `detect`.
+    """
+    found = _find(bench, claim)
+    with bench.times.spent(LEDGER):
+        kept = ledger.keep_detected(
+            bench.db,
+            claim,
+            found.page,
+            width=found.width,
+            height=found.height,
+            now=time.time(),
+            lease_s=bench.lease_s,
+            worker_id=bench.worker_id,
+        )
+    if kept is None:
+        return False
+    bench.times.page()
+    return _classify(bench, kept, found.crops)
+
+
+def _find(bench: Bench, claim: Claim) -> _Found:
+    from models.whole import find_digits  # torch takes seconds to import
+
+    orienter = bench.networks.orienter(json.loads(claim.settings).get("orienter"))
+    detector = bench.networks.detector(claim.detector_sha256)
+    with _page(bench, claim) as grey:
+        height, width = grey.shape
+        with bench.times.spent(NETWORKS):
+            found = find_digits(grey, orienter, detector)
+        with bench.times.spent(BLOBS):
+            return _Found(found, cut_crops(grey, found), width, height)
+
+
+def _classify(bench: Bench, claim: Claim, crops: Crops | None) -> bool:
+    """Read the digits, whose crops are at hand or, None, to be had again."""
     from models.reader import Readers, read_crops  # torch takes seconds to import
 
-    found = claim.found or PageDetections((), 1.0)
     of_run = json.loads(claim.settings)
     readers = Readers(
         bench.networks.classifier(claim.classifier_sha256),
@@ -113,7 +157,9 @@ def classify(bench: Bench, claim: Claim) -> bool:
         bench.networks.recogniser(of_run.get("recogniser")),
         bench.networks.judge(of_run.get("judge")),
     )
-    crops = _crops(bench, claim, found)
+    found = claim.found or PageDetections((), 1.0)
+    if crops is None:
+        crops = _crops(bench, claim, found)
     with bench.in_hand.clock(claim), bench.times.spent(NETWORKS):
         read = read_crops(found, crops, readers)
     with bench.times.spent(LEDGER):
@@ -123,7 +169,7 @@ def classify(bench: Bench, claim: Claim) -> bool:
     return ours
 
 
-def _crops(bench: Bench, claim: Claim, found: PageDetections) -> Grey:
+def _crops(bench: Bench, claim: Claim, found: PageDetections) -> Crops:
     """Return the page's crops: of its blob, or cut again where that is gone or damaged."""
     if claim.blob is not None:
         try:

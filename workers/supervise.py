@@ -46,14 +46,13 @@ def supervise(
                 before, started_at = worker.id, time.monotonic()
             left = child.left()
             if left is not None:
-                code, words = left
-                if code in _FINAL:
-                    raise _FINAL[code](words or f"the engine left with exit code {code}")
-                cause, why = cause_of(code, words)
-                lived = time.monotonic() - started_at > LIVED_S
-                delay_s = FIRST_DELAY_S if lived else min(2 * delay_s, LONGEST_DELAY_S)
+                if left.code in _FINAL:
+                    raise _FINAL[left.code](left.words or f"the engine left with exit code {left.code}")
+                cause, why = cause_of(left.code, left.words)
+                in_vain = not left.of_a_page and time.monotonic() - started_at < LIVED_S
+                delay_s = min(2 * delay_s, LONGEST_DELAY_S) if in_vain else FIRST_DELAY_S
                 start_at = time.monotonic() + delay_s
-                log.warning("the engine %s and is started again", why)
+                log.warning("the engine %s and is started again in %g s", why, delay_s)
             time.sleep(STEP_S)
     finally:
         child.stop(STOP_GRACE_S)

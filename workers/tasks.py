@@ -34,7 +34,10 @@ def add_tasks(app: Celery, bench: Bench, trouble: Trouble, broker: Broker) -> No
 
     @app.task(name=DETECT)  # type: ignore[untyped-decorator]
     def detect(ledger_id: int, alone: bool = False) -> None:
-        if work_on(bench, trouble, Due(ledger_id, ledger.WAITING, alone), stages.detect):
+        due = Due(ledger_id, ledger.WAITING, alone)
+        if bench.keeps:
+            work_on(bench, trouble, due, stages.detect_and_classify)
+        elif work_on(bench, trouble, due, stages.detect):
             _go_on(bench, broker, ledger_id)
 
     @app.task(name=CLASSIFY)  # type: ignore[untyped-decorator]

@@ -73,7 +73,7 @@ class Engine:
         """
         left = self._child.left()
         if left is not None:
-            self._died(*left)
+            self._died(left.code, left.words)
         elif self._start_at is not None and time.monotonic() >= self._start_at:
             self._spawn()
 
