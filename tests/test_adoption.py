@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, text
 
-from pipeline import catalogue, leases, ledger
+from pipeline import catalogue, ledger
 from pipeline.adoption import adopt
 from pipeline.database import open_database, reading, writing
 from pipeline.page import Box, Detection, PageDetections, Reading
@@ -34,14 +34,14 @@ def db(tmp_path: Path) -> Engine:
     return db
 
 
-def _claim(db: Engine, ledger_id: int, state: str) -> leases.Claim:
-    leases.take_due(db, now=time.time(), limit=N_PAGES, lease_s=100)
-    claim = leases.claim(db, ledger_id, state=state, now=time.time(), lease_s=100)
+def _claim(db: Engine, ledger_id: int, state: str) -> ledger.Claim:
+    ledger.take_due(db, now=time.time(), limit=N_PAGES, lease_s=100)
+    claim = ledger.claim(db, ledger_id, state=state, now=time.time(), lease_s=100)
     assert claim is not None
     return claim
 
 
-def _detect(db: Engine, claim: leases.Claim) -> None:
+def _detect(db: Engine, claim: ledger.Claim) -> None:
     found = PageDetections((Detection(Box(1, 2, 3, 4), 0.9),), 1.0)
     assert ledger.finish_detect(
         db, claim, found, width=9, height=9, blob="crops/x", now=time.time(), lease_s=100
@@ -69,7 +69,7 @@ def test_open_pages_go_to_the_new_run_and_the_others_stay(db: Engine) -> None:
         (new, "waiting"),
     ]
     assert adopt(db, new) == 0
-    leases.void_leases(db, now=time.time(), max_deaths=3)
+    ledger.void_leases(db, now=time.time(), max_deaths=3)
     assert _rows(db, "suspect")[2] == (1,), "it was in hand when its engine died"
     _detect(db, _claim(db, 2, "waiting"))
     with reading(db) as conn:

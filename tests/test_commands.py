@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from cli.main import run
-from pipeline import catalogue, leases, ledger
+from pipeline import catalogue, ledger
 from pipeline.database import open_database, reading, writing
 from pipeline.numbers import group_numbers
 from pipeline.page import Box, Detection, PageDetections, Reading
@@ -71,9 +71,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def _claim(db: object) -> leases.Claim:
-    due = leases.take_due(db, now=time.time(), limit=1, lease_s=100)[0]
-    claim = leases.claim(db, due.ledger_id, state=due.state, now=time.time(), lease_s=100)
+def _claim(db: object) -> ledger.Claim:
+    due = ledger.take_due(db, now=time.time(), limit=1, lease_s=100)[0]
+    claim = ledger.claim(db, due.ledger_id, state=due.state, now=time.time(), lease_s=100)
     assert claim is not None
     return claim
 
@@ -93,7 +93,7 @@ def _read(db: object, numbers: tuple[tuple[str, float], ...]) -> None:
     assert ledger.finish_detect(
         db, claim, found, width=SIZE[0], height=SIZE[1], blob=None, now=time.time(), lease_s=100
     )
-    claim = leases.claim(db, claim.ledger_id, state="detected", now=time.time(), lease_s=100)
+    claim = ledger.claim(db, claim.ledger_id, state="detected", now=time.time(), lease_s=100)
     assert claim is not None
     assert ledger.finish_classify(db, claim, readings, group_numbers(detections, readings), now=time.time())
 
