@@ -108,7 +108,7 @@ def test_between_two_processes_the_crops_of_a_page_are_a_blob(bench: Bench) -> N
         bench.files.get(blob)
 
 
-def test_a_page_in_one_hand_goes_through_both_stages_without_a_blob(bench: Bench, tmp_path: Path) -> None:
+def test_a_page_in_one_hand_goes_through_both_stages_without_a_blob(bench: Bench) -> None:
     work = Due(the_page(bench), ledger.WAITING)
     assert work_on(bench, Trouble(60), work, stages.detect_and_classify)
     assert row_of(bench) == (ledger.DONE, None, 0, None)

@@ -27,12 +27,12 @@ from workers.broker import Broker
 
 ARCHIVE = Path(sys.executable).with_name("archive")
 pytestmark = [pytest.mark.postgres, pytest.mark.slow]
-# what is the same whichever broker it is
 WEIGHTS = Path(__file__).parent.parent / "models" / "weights"
 SHIPPED = {
     "ARCHIVE_DETECTOR": str(WEIGHTS / "digit_detector.safetensors"),
     "ARCHIVE_CLASSIFIER": str(WEIGHTS / "digit_classifier.safetensors"),
 }
+# what is the same whichever broker it is
 on_redis = pytest.mark.parametrize(
     "shared_broker", [pytest.param(Redis, marks=pytest.mark.redis, id="redis")], indirect=True
 )

@@ -101,12 +101,30 @@ def detect(bench: Bench, claim: Claim) -> bool:
     return ours
 
 
-def classify(bench: Bench, claim: Claim) -> bool:
+def classify(bench: Bench, claim: Claim, crops: Crops | None = None) -> bool:
     """Read the digits of a detected page and make numbers of them; True if the page is ours and done now.
 
-    Raises as `detect`.
+    `crops` are the page's, where they are at hand.  Raises as `detect`.
     """
-    return _classify(bench, claim, None)
+    from models.reader import Readers, read_crops  # torch takes seconds to import
+
+    of_run = json.loads(claim.settings)
+    readers = Readers(
+        bench.networks.classifier(claim.classifier_sha256),
+        bench.networks.rescorer(of_run.get("rescorer")),
+        bench.networks.recogniser(of_run.get("recogniser")),
+        bench.networks.judge(of_run.get("judge")),
+    )
+    found = claim.found or PageDetections((), 1.0)
+    if crops is None:
+        crops = _crops(bench, claim, found)
+    with bench.in_hand.clock(claim), bench.times.spent(NETWORKS):
+        read = read_crops(found, crops, readers)
+    with bench.times.spent(LEDGER):
+        ours = ledger.finish_classify(bench.db, claim, read.readings, read.numbers, now=time.time())
+    if ours:
+        _delete(bench, claim.blob)
+    return ours
 
 
 def detect_and_classify(bench: Bench, claim: Claim) -> bool:
@@ -130,7 +148,7 @@ def detect_and_classify(bench: Bench, claim: Claim) -> bool:
     if kept is None:
         return False
     bench.times.page()
-    return _classify(bench, kept, found.crops)
+    return classify(bench, kept, found.crops)
 
 
 def _find(bench: Bench, claim: Claim) -> _Found:
@@ -144,29 +162,6 @@ def _find(bench: Bench, claim: Claim) -> _Found:
             found = find_digits(grey, orienter, detector)
         with bench.times.spent(BLOBS):
             return _Found(found, cut_crops(grey, found), width, height)
-
-
-def _classify(bench: Bench, claim: Claim, crops: Crops | None) -> bool:
-    """Read the digits, whose crops are at hand or, None, to be had again."""
-    from models.reader import Readers, read_crops  # torch takes seconds to import
-
-    of_run = json.loads(claim.settings)
-    readers = Readers(
-        bench.networks.classifier(claim.classifier_sha256),
-        bench.networks.rescorer(of_run.get("rescorer")),
-        bench.networks.recogniser(of_run.get("recogniser")),
-        bench.networks.judge(of_run.get("judge")),
-    )
-    found = claim.found or PageDetections((), 1.0)
-    if crops is None:
-        crops = _crops(bench, claim, found)
-    with bench.in_hand.clock(claim), bench.times.spent(NETWORKS):
-        read = read_crops(found, crops, readers)
-    with bench.times.spent(LEDGER):
-        ours = ledger.finish_classify(bench.db, claim, read.readings, read.numbers, now=time.time())
-    if ours:
-        _delete(bench, claim.blob)
-    return ours
 
 
 def _crops(bench: Bench, claim: Claim, found: PageDetections) -> Crops:
