@@ -3,11 +3,11 @@
     python benchmarks/chaos.py --broker redis --pages 2000 --kills 12
 
 Starts a broker and PostgreSQL, queues drawn pages, and lets worker processes read them; the first has both
-stages, the next two have one each, and so on.  Meanwhile workers are killed (-9, each at a random moment), the
-broker is killed and started again and emptied, PostgreSQL is restarted, messages come twice, and some pages
-crash or hang whoever opens them.  The same pages are then read once more, quietly, by one command (`--quiet`
-keeps that run's rows, for the same pages are drawn each time).  Exit code 0 only if every good page was done
-exactly once, exactly the bad ones were set aside, and every row is equal.
+stages, the next two have one each, and so on.  Meanwhile workers are killed (-9, each at a random moment),
+the broker is killed and started again and emptied, PostgreSQL is restarted, messages come twice, and some
+pages crash or hang whoever opens them.  The same pages are then read once more, quietly, by one command
+(`--quiet` keeps that run's rows, for the same pages are drawn each time).  Exit code 0 only if every good
+page was done exactly once, exactly the bad ones were set aside, and every row is equal.
 """
 
 import argparse
