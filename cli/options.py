@@ -92,6 +92,17 @@ def json_option(command: Decorated) -> Decorated:
     return click.option("--json", is_flag=True, help="Print JSON, with its schema_version.")(command)
 
 
+def data_option(*, required: bool) -> Callable[[Decorated], Decorated]:
+    """Return what adds --data to a training."""
+    return click.option(
+        "--data",
+        multiple=True,
+        required=required,
+        metavar="FOLDER[=SHARE]",
+        help="Learn from this; may be given several times.",
+    )
+
+
 def settings_of(ctx: click.Context) -> "Settings":
     """Return the settings in force for this command; SettingsError for one that is wrong or unknown."""
     # here and not at the top: --help must not wait for pydantic

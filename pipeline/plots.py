@@ -8,25 +8,34 @@ import numpy.typing as npt
 
 from pipeline.reliability import Reliability
 
+Curve = Sequence[tuple[float, dict[str, float]]]  # minutes, and values by name
 
-def draw_curves(file: Path, curve: Sequence[tuple[float, dict[str, float]]], title: str) -> None:
-    """Draw running losses, rows of (minutes, loss by name), one line each."""
+
+def draw_curves(file: Path, losses: Curve, figures: Curve, title: str) -> None:
+    """Draw running losses and, where there are any, what was measured beside them, one line for each name."""
     # here and not at the top: it takes a second, and most commands draw nothing
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    axes = figure.add_subplot(xlabel="minutes", ylabel="loss", title=title)
-    for name in curve[0][1] if curve else ():
-        axes.plot([minutes for minutes, _ in curve], [losses[name] for _, losses in curve], label=name)
-    if curve:
-        axes.set_yscale("log")
-        axes.legend()
-    axes.grid(alpha=0.3)
+    panels = [("loss", losses), *([("accuracy", figures)] if figures else [])]
+    figure = Figure(figsize=(7, 4) if len(panels) == 1 else (11, 4), layout="constrained")
+    figure.suptitle(title)
+    for k, (label, curve) in enumerate(panels):
+        axes = figure.add_subplot(1, len(panels), k + 1, xlabel="minutes", ylabel=label)
+        for name in curve[0][1] if curve else ():
+            places = [minutes for minutes, _ in curve]
+            axes.plot(places, [row[name] for _, row in curve], label=name, marker="." if k else None)
+        if curve:
+            axes.legend()
+            if label == "loss":
+                axes.set_yscale("log")
+        axes.grid(alpha=0.3)
     figure.savefig(file, dpi=110)
 
 
 def draw_confusions(file: Path, counts: npt.NDArray[np.int64], title: str) -> None:
     """Draw the errors by class: counts int64 (11, 11) of true (rows) and read digits; 10 is none.
+
+    Where every picture shows a digit, (10, 10) does.
 
     The colour is the share of the true digit's row, without what is right, so that errors show.
     """
@@ -36,7 +45,7 @@ def draw_confusions(file: Path, counts: npt.NDArray[np.int64], title: str) -> No
     np.fill_diagonal(errors, 0)
     shares = errors / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     # no row of its own for what is no digit: how many of those there are is not known
-    shares[10] = errors[10] / max(int(counts.sum()), 1)
+    shares[10:] = errors[10:] / max(int(counts.sum()), 1)
     figure = Figure(figsize=(7.2, 6.4), layout="constrained")
     axes = figure.add_subplot(title=title, xlabel="read", ylabel="written")
     shown = axes.imshow(shares, cmap="Reds", vmin=0)
@@ -46,8 +55,8 @@ def draw_confusions(file: Path, counts: npt.NDArray[np.int64], title: str) -> No
         colour = "0.55" if row == column else "white" if dark else "black"
         text = f"{counts[row, column]:,}"
         axes.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
-    axes.set_xticks(range(11), [*"0123456789", "missed"])
-    axes.set_yticks(range(11), [*"0123456789", "none"])
+    axes.set_xticks(range(len(counts)), [*"0123456789", "missed"][: len(counts)])
+    axes.set_yticks(range(len(counts)), [*"0123456789", "none"][: len(counts)])
     figure.colorbar(shown, label="share of the digits written; grey counts are right")
     figure.savefig(file, dpi=110)
 
