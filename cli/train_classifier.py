@@ -109,7 +109,7 @@ def classifier(
     if start is None and (freeze or measure):
         raise UsageError("--freeze and --measure are for a training that goes on: give --from")
     assert output is not None
-    from cli.classifying import Classifying, train_digit_classifier
+    from cli.classifying import GoingOn, train_digit_classifier
 
-    going_on = Classifying(start, freeze is not None, boxes, held if start else 0.0, measure)
-    train_digit_classifier(settings, data, output, minutes, seed, going_on, as_json=json)
+    going_on = GoingOn(start, freeze is not None, held if start else 0.0, measure)
+    train_digit_classifier(settings, data, output, minutes, seed, boxes, going_on, as_json=json)

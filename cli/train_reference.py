@@ -95,5 +95,7 @@ def draw_test(output: Path, digits: np.ndarray, read: np.ndarray, name: str) -> 
     """Draw the confusion matrix of a test beside a checkpoint, and return the picture's path."""
     picture = output.with_name(f"{output.stem}-confusions.png")
     counts = np.asarray(confusion_matrix(digits, read, labels=range(10)), np.int64)
-    draw_confusions(picture, counts, f"{name}: {len(digits):,} test digits, {int((digits != read).sum())} wrong")
+    draw_confusions(
+        picture, counts, f"{name}: {len(digits):,} test digits, {int((digits != read).sum())} wrong"
+    )
     return picture

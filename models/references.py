@@ -22,7 +22,8 @@ Config = DenseConfig | SmallCnnConfig | PlainCnnConfig
 class Reference:
     """A network and how it was published to be trained: epochs, digits in a batch, share held back.
 
-    Of the training digits, the last share `held` validates.  `moved` digits are turned and shifted anew each time.
+    Of the training digits the last share `held` validates.  `moved` digits are turned and shifted, anew each
+    time.
     """
 
     config: Config
@@ -89,12 +90,12 @@ def build_reference(config: Config) -> nn.Module:
 
 def reference_metadata(name: str) -> tuple[str, dict[str, object]]:
     """Return the kind and the configuration that the checkpoint of a reference network says."""
-    return "reference-classifier", {"reference": name, **asdict(REFERENCES[name].config)}
+    return "reference-network", {"reference": name, **asdict(REFERENCES[name].config)}
 
 
 def load_reference(file: Path) -> tuple[nn.Module, Metadata]:
     """Return the reference network of a checkpoint, ready to read; MissingError says what is wrong."""
-    weights, metadata = load_checkpoint(file, "reference-classifier")
+    weights, metadata = load_checkpoint(file, "reference-network")
     name = str(metadata.config.get("reference"))
     if name not in REFERENCES:
         raise MissingError(f"{file}: holds the reference network {name!r}, which this version does not know")

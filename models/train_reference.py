@@ -71,7 +71,7 @@ def digit_chances(
     chances = [np.zeros((0, 10), np.float32)]
     with torch.inference_mode():
         for start in range(0, len(images), _READ_AT_A_TIME):
-            some = torch.from_numpy(images[start : start + _READ_AT_A_TIME][:, None]).to(device)
+            some = torch.tensor(images[start : start + _READ_AT_A_TIME][:, None], device=device)
             chances.append(torch.softmax(network(some.float().div(255)).float(), dim=1).cpu().numpy())
     return np.concatenate(chances)
 

@@ -32,6 +32,25 @@ def draw_curves(file: Path, losses: Curve, figures: Curve, title: str) -> None:
     figure.savefig(file, dpi=110)
 
 
+def draw_by_labels(
+    file: Path, shares: Mapping[str, Sequence[tuple[int, float]]], title: str, label: str
+) -> None:
+    """Draw shares by how many labels were learned from, rows of (labels, share), one line for each name."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.add_subplot(title=title, xlabel="labels learned from", ylabel=label)
+    for name, rows in shares.items():
+        axes.plot([n for n, _ in rows], [share for _, share in rows], marker="o", label=name)
+    axes.set_xscale("symlog", linthresh=50)
+    ticks = sorted({n for rows in shares.values() for n, _ in rows})
+    axes.set_xticks(ticks, [f"{n:,}" for n in ticks])
+    axes.minorticks_off()
+    axes.legend()
+    axes.grid(alpha=0.3)
+    figure.savefig(file, dpi=110)
+
+
 def draw_confusions(file: Path, counts: npt.NDArray[np.int64], title: str) -> None:
     """Draw the errors by class: counts int64 (11, 11) of true (rows) and read digits; 10 is none.
 

@@ -37,28 +37,32 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_both_networks_train_and_load(drawn: Path) -> None:
-    done = archive("train", "detector", "drawn=0.5", "--minutes", "0.05", "-o", "d.safetensors", cwd=drawn)
+    done = archive(
+        "train", "detector", "--data", "drawn=0.5", "--minutes", "0.05", "-o", "d.safetensors", cwd=drawn
+    )
     assert done.returncode == 0, done.stderr
     assert load_detector(drawn / "d.safetensors", "cpu").sha256
     _, metadata = load_checkpoint(drawn / "d.safetensors", "digit-detector")
     assert metadata.data == ["drawn"]
-    assert "train detector drawn=0.5" in metadata.recipe
+    assert "train detector --data drawn=0.5" in metadata.recipe
     assert (drawn / "d.png").stat().st_size > 1000  # the learning curve
     done = archive(
-        *("train", "classifier", "drawn", "--boxes", "d.safetensors"),
+        *("train", "classifier", "--data", "drawn", "--boxes", "d.safetensors"),
         *("--minutes", "0.05", "-o", "c.safetensors"),
         cwd=drawn,
     )
     assert done.returncode == 0, done.stderr
     assert load_classifier(drawn / "c.safetensors", "cpu").sha256
-    done = archive("train", "orienter", "drawn", "--minutes", "0.05", "-o", "o.safetensors", cwd=drawn)
+    done = archive(
+        "train", "orienter", "--data", "drawn", "--minutes", "0.05", "-o", "o.safetensors", cwd=drawn
+    )
     assert done.returncode == 0, done.stderr
     assert load_orienter(drawn / "o.safetensors", "cpu").sha256
 
 
 def test_the_recogniser_trains_on_what_a_detector_boxes(drawn: Path) -> None:
     shipped = WEIGHTS / "digit_detector.safetensors"
-    words = ("train", "recogniser", "drawn", "--boxes", shipped, "-o", "r.safetensors")
+    words = ("train", "recogniser", "--data", "drawn", "--boxes", shipped, "-o", "r.safetensors")
     done = archive(*words, "--minutes", "0.1", cwd=drawn)
     assert done.returncode == 0, done.stderr
     assert load_recogniser(drawn / "r.safetensors", "cpu").sha256
@@ -66,14 +70,19 @@ def test_the_recogniser_trains_on_what_a_detector_boxes(drawn: Path) -> None:
     (drawn / "empty").mkdir()
     blank = LabelledPage("blank", np.zeros((200, 200), np.uint8), np.full((200, 200), 2, np.uint8), (), 0)
     assert len(list(write_label_set(drawn / "empty", [blank]))) == 1
-    done = archive("train", "recogniser", "empty", *words[3:], cwd=drawn)
+    done = archive("train", "recogniser", "--data", "empty", *words[4:], cwd=drawn)
     assert (done.returncode, "no number was found" in done.stderr) == (5, True)
-    done = archive(*words[:3], "-o", "r.safetensors", cwd=drawn)
+    done = archive(*words[:4], "-o", "r.safetensors", cwd=drawn)
     assert (done.returncode, "--boxes" in done.stderr) == (2, True)
 
 
 def test_a_training_that_is_killed_goes_on_where_it_was(drawn: Path) -> None:
-    words = [sys.executable, "-c", "from cli.main import main; main()", *("train", "orienter", "drawn")]
+    words = [
+        sys.executable,
+        "-c",
+        "from cli.main import main; main()",
+        *("train", "orienter", "--data", "drawn"),
+    ]
     words += ["--minutes", "0.2", "-o", "k.safetensors"]
     process = subprocess.Popen(words, cwd=drawn, stderr=subprocess.PIPE, text=True)
     state = drawn / "k.safetensors.state"
@@ -83,7 +92,9 @@ def test_a_training_that_is_killed_goes_on_where_it_was(drawn: Path) -> None:
     process.kill()
     process.communicate()
     assert not (drawn / "k.safetensors").exists()
-    done = archive("train", "orienter", "drawn", "--minutes", "0.3", "-o", "k.safetensors", cwd=drawn)
+    done = archive(
+        "train", "orienter", "--data", "drawn", "--minutes", "0.3", "-o", "k.safetensors", cwd=drawn
+    )
     assert done.returncode == 2
     assert "is of another training" in done.stderr
     done = archive(*words[3:], cwd=drawn)
@@ -117,9 +128,11 @@ def test_what_is_kept_is_an_average_and_the_same_after_a_pause(tmp_path: Path) -
 
 
 def test_a_training_goes_on_from_a_checkpoint_of_its_kind_only(drawn: Path) -> None:
-    made = archive("train", "detector", "drawn", "--minutes", "0.02", "-o", "e.safetensors", cwd=drawn)
+    made = archive(
+        "train", "detector", "--data", "drawn", "--minutes", "0.02", "-o", "e.safetensors", cwd=drawn
+    )
     assert made.returncode == 0, made.stderr
-    words = ("train", "classifier", "drawn", "--start", "e.safetensors", "-o", "f.safetensors")
+    words = ("train", "classifier", "--data", "drawn", "--from", "e.safetensors", "-o", "f.safetensors")
     done = archive(*words, cwd=drawn)
     assert done.returncode == 3
     assert "holds a digit-detector" in done.stderr
@@ -127,7 +140,7 @@ def test_a_training_goes_on_from_a_checkpoint_of_its_kind_only(drawn: Path) -> N
 
 
 def test_a_folder_that_is_no_label_set_is_refused(tmp_path: Path) -> None:
-    done = archive("train", "detector", ".", "-o", "d.safetensors", cwd=tmp_path)
+    done = archive("train", "detector", "--data", ".", "-o", "d.safetensors", cwd=tmp_path)
     assert done.returncode == 5
     assert "archive labels" in done.stderr
 
