@@ -1,5 +1,6 @@
 """Training: a few seconds of each network through `archive train`, and the checkpoints it leaves."""
 
+import json
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ from models.training import Recipe, Training
 from models.training_crops import MARGIN_PX, TrainingCrops, page_crops
 from pipeline.confidence import REJECT
 from pipeline.crops import VIEWS, cut_boxes
-from pipeline.label_sets import read_label_set, write_label_set
+from pipeline.label_sets import held_back, read_label_set, write_label_set
 from pipeline.labels import LabelledPage
 from pipeline.page import Box
 from pipeline.settings import WEIGHTS
@@ -192,3 +193,47 @@ def test_a_class_that_no_set_has_is_not_drawn() -> None:
     few = TrainingCrops(np.zeros((3, 2, 64, 64), np.uint8), np.array([4, 4, 7]))
     _, classes = next(classifier_batches([(few, 1.0)], np.random.default_rng(0)))
     assert set(classes.tolist()) == {4, 7}
+
+
+def test_a_classifier_goes_on_from_the_shipped_one_and_says_what_it_gained_and_forgot(drawn: Path) -> None:
+    words = ("train", "classifier", "--from", "shipped", "--data", "drawn", "--minutes", "0.02")
+    done = archive(*words, "--freeze", "features", "--measure", "drawn", "-o", "last.safetensors", cwd=drawn)
+    assert done.returncode == 0, done.stderr
+    head, *rows = done.stdout.splitlines()
+    assert head.split() == ["read", "right", "of", "before", "after"]
+    names = [row.rpartition(", ")[0].strip() for row in rows if ", digits" in row]
+    assert names == ["labels held back", "drawn", "old: drawn pages"]
+    before, after = (
+        load_checkpoint(file, "digit-classifier")
+        for file in (WEIGHTS / "digit_classifier.safetensors", drawn / "last.safetensors")
+    )
+    changed = {name for name, value in after[0].items() if not torch.equal(value, before[0][name])}
+    assert changed == {"classes.weight", "classes.bias"}  # the averages of batch normalisation stay too
+    assert after[1].confidence == before[1].confidence  # until it is fitted anew
+    done = archive(*words, "--json", "-o", "all.safetensors", cwd=drawn)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    rows = {row["name"]: row for row in said["went on from"]["read right"]}
+    n_digits = sum(len(page.digits) for page in read_label_set(drawn / "drawn"))
+    assert said["learned_from"] + rows["labels held back, digits"]["n"] == n_digits
+    changed = {
+        name
+        for name, value in load_checkpoint(drawn / "all.safetensors", "digit-classifier")[0].items()
+        if not torch.equal(value, before[0][name])
+    }
+    assert {"fine.0.weight", "at20.0.0.weight", "classes.weight"} <= changed
+
+
+def test_held_back_pages_are_whole_and_few_pages_give_digits(drawn: Path) -> None:
+    pages = read_label_set(drawn / "drawn")
+    rng = np.random.default_rng(0)
+    learnt, away = held_back(pages, 0.2, rng)
+    assert len(learnt) == 2 and len(away) == 1 and {p.name for p in learnt}.isdisjoint(p.name for p in away)
+    assert held_back(pages, 0.0, rng) == (pages, [])
+    learnt, away = held_back(pages[:1], 0.25, rng)
+    n = len(pages[0].digits)
+    assert (len(learnt[0].digits), len(away[0].digits)) == (n - round(0.25 * n), round(0.25 * n))
+    kept = {digit.box.corners for digit in learnt[0].digits}
+    assert kept.isdisjoint(digit.box.corners for digit in away[0].digits)
+    x, y = (int(v) for v in away[0].digits[0].box.centre)
+    assert learnt[0].known[y, x] == 0  # nothing is taught where a digit is held back
