@@ -50,7 +50,7 @@ def wrong_field(grey: Grey, field: Field, read: DigitsRead, score: FieldScore) -
 def wrong_numbers(grey: Grey, page: EvaluatedPage, name: str) -> list[tuple[float, Strip]]:
     """Return the numbers of a page, uint8 (H, W), that count as wrong: how sure they are, how they look.
 
-    A digit that nobody transcribed is written as a dot.
+    A digit that nobody transcribed is written as a question mark.
     """
     wrong = []
     classes = true_classes(page.judged, len(page.read.digits))
@@ -60,8 +60,8 @@ def wrong_numbers(grey: Grey, page: EvaluatedPage, name: str) -> list[tuple[floa
         margin = _ROUND_NUMBER * (number.box.y1 - number.box.y0)
         x0, y0, x1, y1 = number.box.x0, number.box.y0, number.box.x1, number.box.y1
         around = Box(x0 - margin, y0 - margin, x1 + margin, y1 + margin)
-        is_there = "".join("." if classes[i] == REJECT else str(classes[i]) for i in number.members)
-        truth = f"is {is_there}" if is_there != number.text else "is longer, shorter or no number"
+        is_there = "".join("?" if classes[i] == REJECT else str(classes[i]) for i in number.members)
+        truth = f"is {is_there}" if is_there != number.text else "not the whole"
         caption = f"{number.confidence:.4f}: read {number.text}, {truth}, {name}"
         wrong.append((number.confidence, _strip(grey, around, number.members, page, caption)))
     return wrong
