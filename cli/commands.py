@@ -54,6 +54,11 @@ COMMANDS = {
         "Measure how well pages are read whose truth is known.",
         ("OUTPUT", "PART", "SIZES", "TURNS", "REQUIRE", "JSON"),
     ),
+    "threshold": Command(
+        "cli.threshold:threshold",
+        "Say how much can be accepted without a person, and how sure it must be.",
+        ("TARGET", "OUTPUT", "JSON"),
+    ),
     "doctor": Command("cli.doctor:doctor", "Check what is needed, and say how to mend it.", ("JSON",)),
     "labels": Command(
         "cli.labels:labels",

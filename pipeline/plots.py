@@ -1,4 +1,4 @@
-"""Pictures of figures: learning curves, errors by class and reliability."""
+"""Pictures of figures: learning curves, errors by class, reliability, and what a threshold keeps."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.reliability import Reliability
+from pipeline.thresholds import Kept, TradeOff
 
 Curve = Sequence[tuple[float, dict[str, float]]]  # minutes, and values by name
 
@@ -92,5 +93,46 @@ def draw_reliability(file: Path, answers: Mapping[str, Reliability], title: str)
         axes.plot([b.confidence for b in worth.bins], [b.right for b in worth.bins], marker="o", label=label)
     axes.set(xlim=(0, 1.02), ylim=(0, 1.02))
     axes.legend(loc="lower right")
+    axes.grid(alpha=0.3)
+    figure.savefig(file, dpi=110)
+
+
+def draw_trade_off(
+    file: Path,
+    curves: Mapping[str, TradeOff],
+    chosen: Mapping[str, Kept],
+    on_others: Mapping[str, Sequence[Kept]],
+    target: float,
+) -> None:
+    """Draw how much of what is kept is right over how much is kept, one line for each kind of answer.
+
+    A dot is what the `chosen` threshold keeps, a circle what was kept of pages that it was not chosen on.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 5.4), layout="constrained")
+    axes = figure.add_subplot(
+        title="What can be accepted without a person",
+        xlabel="kept without a person, % of what was found",
+        ylabel="right, % of what is kept",
+    )
+    axes.axhline(100 * target, color="0.4", linestyle="--", label=f"asked for: {100 * target:g} %")
+    lowest = [target]
+    for place, (name, curve) in enumerate(curves.items()):
+        colour = f"C{place}"
+        right = curve.n_right / curve.n_kept
+        axes.plot(100 * curve.n_kept / max(curve.n, 1), 100 * right, color=colour, label=name)
+        lowest += right[:1].tolist()
+        for kept, face in ((chosen[name], colour), *((other, "none") for other in on_others[name])):
+            if kept.n_kept:
+                at = 100 * kept.n_kept / kept.n, 100 * kept.n_right / kept.n_kept
+                axes.plot(*at, marker="o", markersize=8, color=colour, markerfacecolor=face)
+                lowest.append(at[1] / 100)
+    axes.plot([], [], "o", color="0.3", label="the threshold, on the pages it was chosen on")
+    axes.plot([], [], "o", color="0.3", markerfacecolor="none", label="chosen on one half, on the other half")
+    # what the surest few are worth is chance, and may lie below the picture
+    room = 100 - 100 * min(lowest)
+    axes.set(xlim=(0, 101), ylim=(100 - 1.1 * room, 100 + 0.02 * room))
+    figure.legend(loc="outside lower center", ncols=2)
     axes.grid(alpha=0.3)
     figure.savefig(file, dpi=110)

@@ -1,0 +1,143 @@
+"""`archive threshold`: what of transcribed pages can be accepted without a person, and whether that holds."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from cli.truths import read_truths
+from cli.wrong_cells import wrong_numbers
+from models.calibrate import Outcomes, confidence_in, fit_confidence
+from models.evaluation import evaluate_page, outcomes_of
+from models.whole import load_chain
+from pipeline.confidence import Confidence
+from pipeline.contact_sheets import Strip
+from pipeline.errors import SourceError
+from pipeline.paths import path_to_text, printable
+from pipeline.settings import Settings
+from pipeline.thresholds import Kept, TradeOff, choose_threshold, kept_by, second_half, trade_off
+from pipeline.transcriptions import find_transcribed, read_lines
+
+KINDS = ("digits", "numbers")
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A threshold and what it keeps; None keeps nothing: no threshold is accurate enough."""
+
+    threshold: float | None
+    kept: Kept
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Acceptance:
+    """What can be accepted of the digits, or of the numbers, of some pages.
+
+    `whole` is chosen on all of them, by their confidence as it is stored.  `elsewhere` is what was kept of
+    pages that had no part in it: confidence fitted and threshold chosen on the first half of the pages and
+    used on the second, and the other way round.
+    """
+
+    whole: Chosen
+    elsewhere: tuple[Chosen, Chosen]
+    curve: TradeOff
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Accepted:
+    """What can be accepted where `target` of it must be right, by kind.
+
+    `halves` are the names of the pages, `wrong` the numbers that count as wrong, the surest first.
+    """
+
+    target: float
+    halves: tuple[tuple[str, ...], tuple[str, ...]]
+    kinds: Mapping[str, Acceptance]
+    wrong: Sequence[Strip]
+
+    @property
+    def n_pages(self) -> int:
+        """How many pages it was found out on."""
+        return sum(map(len, self.halves))
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Page:
+    collection: str
+    name: str
+    outcomes: Outcomes
+    stored: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]  # confidence in digits, in numbers
+    wrong: Sequence[tuple[float, Strip]]
+
+
+def find_accepted(settings: Settings, folder: Path, target: float) -> tuple[Accepted, int]:
+    """Return what can be accepted of a folder's transcribed pages, and how many could not be read.
+
+    Raises SourceError where no two pages were read, or no digit was found on them.
+    """
+    items = find_transcribed(folder)
+    if not items:
+        raise SourceError(f"{folder}: no transcription (.xml) with its page image beside it")
+    chain = load_chain(settings)
+
+    def read(image: Path, grey: npt.NDArray[np.uint8], transcription: Path) -> _Page:
+        page = evaluate_page(chain, grey, read_lines(transcription))
+        numbers = np.array([number.confidence for number in page.read.numbers], np.float64)
+        where = image.relative_to(folder)
+        collection, name = (printable(path_to_text(part)) for part in (where.parent, where))
+        stored, wrong = (page.read.confidence, numbers), wrong_numbers(grey, page, image.stem)
+        return _Page(collection, name, outcomes_of(page.read, page.judged), stored, wrong)
+
+    pages = [page for page in read_truths(items, settings, read) if page is not None]
+    if len(pages) < 2:
+        raise SourceError(
+            f"{folder}: two pages at least are needed, one to choose a threshold on and one to try it on; "
+            f"{len(pages)} could be read"
+        )
+    if not any(len(page.outcomes.digits) for page in pages):
+        raise SourceError(f"{folder}: no digit was found on the pages: there is nothing to accept")
+    return _accepted(pages, target), len(items) - len(pages)
+
+
+def _accepted(pages: Sequence[_Page], target: float) -> Accepted:
+    in_second = second_half([(page.collection, page.name) for page in pages])
+    first, second = (
+        [page for page, its in zip(pages, in_second, strict=True) if its == half] for half in (False, True)
+    )
+    on_first, on_second = (fit_confidence([page.outcomes for page in half]) for half in (first, second))
+    kinds = {
+        kind: Acceptance(
+            _chosen(pages, pages, None, place, target),
+            (
+                _chosen(first, second, on_first, place, target),
+                _chosen(second, first, on_second, place, target),
+            ),
+            trade_off(*_answers(pages, None, place)),
+        )
+        for place, kind in enumerate(KINDS)
+    }
+    names = [tuple(sorted(page.name for page in half)) for half in (first, second)]
+    wrong = sorted((each for page in pages for each in page.wrong), key=lambda each: -each[0])
+    return Accepted(target, (names[0], names[1]), kinds, [strip for _, strip in wrong])
+
+
+def _chosen(
+    chosen_on: Sequence[_Page],
+    used_on: Sequence[_Page],
+    confidence: Confidence | None,
+    place: int,
+    target: float,
+) -> Chosen:
+    threshold = choose_threshold(*_answers(chosen_on, confidence, place), target)
+    return Chosen(threshold, kept_by(threshold, *_answers(used_on, confidence, place)))
+
+
+def _answers(
+    pages: Sequence[_Page], confidence: Confidence | None, place: int
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """Return how sure each digit (place 0) or number (1) is, as stored or by a fit, and which are right."""
+    sure = [page.stored if confidence is None else confidence_in(page.outcomes, confidence) for page in pages]
+    right = [(page.outcomes.right, page.outcomes.numbers_right) for page in pages]
+    return np.concatenate([each[place] for each in sure]), np.concatenate([each[place] for each in right])
