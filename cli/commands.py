@@ -52,6 +52,11 @@ COMMANDS = {
         "Measure how well pages are read whose truth is known.",
         ("OUTPUT", "PART", "SIZES", "TURNS", "REQUIRE", "JSON"),
     ),
+    "compare": Command(
+        "cli.compare:compare",
+        "Say what changed between two runs, digit by digit.",
+        ("OUTPUT", "LIMIT", "JSON"),
+    ),
     "doctor": Command("cli.doctor:doctor", "Check what is needed, and say how to mend it.", ("JSON",)),
     "labels": Command(
         "cli.labels:labels",
