@@ -110,6 +110,11 @@ def _compare(
         found = compare_runs(
             conn, a, b, n_kept, lambda n_pages: progress.update(n_pages, n_both, complete=True)
         )
+    if not found.tally.n_pages:
+        raise UsageError(
+            f"runs {a.run_id} and {b.run_id} have done no page both but those of PDFs, which they rendered "
+            "at another dpi: their boxes can't be compared"
+        )
     left_out = (found.only_a, found.only_b, found.other_dpi)
     names = named_pages(conn, [page_id for pages in left_out for page_id in pages.page_ids])
     n_drawn = None if output is None else _draw(ctx, conn, (a, b), found, output)

@@ -79,7 +79,7 @@ def print_comparison(a: "Run", b: "Run", found: "Compared", names: Names) -> Non
         print_wrapped("", sentence)
     print()
     rows = [
-        ("pages done in both", tally.n_pages, ""),
+        ("pages compared", tally.n_pages, ""),
         *_left_out(f"pages that only run {a.run_id} has done", found.only_a, names),
         *_left_out(f"pages that only run {b.run_id} has done", found.only_b, names),
         *_left_out("pages of PDFs, rendered otherwise", found.other_dpi, names),
@@ -116,7 +116,7 @@ def comparison_json(a: "Run", b: "Run", found: "Compared", names: Names) -> dict
         "run_b": run_json(b),
         "differing_networks": differing_networks(a, b),
         "pages": {
-            "n_both": tally.n_pages,
+            "n_compared": tally.n_pages,
             "n_only_a": found.only_a.n_pages,
             "n_only_b": found.only_b.n_pages,
             "n_other_dpi": found.other_dpi.n_pages,

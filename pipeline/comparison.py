@@ -100,17 +100,22 @@ def compare_page(a: PageDigits, b: PageDigits) -> PageComparison:
 
 
 def match_digits(a: PageDigits, b: PageDigits) -> Ints:
-    """Return matched positions (P, 2): overlap of `LEAST_OVERLAP` or more, one to one, best pairs first."""
+    """Return matched positions (P, 2), best pairs first: overlap of `LEAST_OVERLAP` or more, one to one."""
     i, j = _near(a.boxes, b.boxes)
     overlaps = _overlaps(a.boxes[i], b.boxes[j])
     close = overlaps >= LEAST_OVERLAP
     i, j, overlaps = i[close], j[close], overlaps[close]
-    # what decides ties is the same for (A, B) and (B, A), whatever stands first
-    sums = (a.boxes[i] + b.boxes[j]).T
     others = a.digits[i] != b.digits[j]
-    sure = a.confidences[i] + b.confidences[j]
-    order = np.lexsort((a.digits[i] + b.digits[j], sure, *sums, others, -overlaps))
+    order = np.lexsort((*_both_boxes(a.boxes[i], b.boxes[j]), others, -overlaps))
     return np.array(_one_to_one(i[order], j[order]), np.int64).reshape(-1, 2)
+
+
+def _both_boxes(a: Floats, b: Floats) -> Floats:
+    """Return each pair of boxes as one row of keys, (8, N), the same for (a, b) and (b, a)."""
+    apart = a - b
+    place = np.argmax(apart != 0, axis=1)
+    turned = apart[np.arange(len(a)), place, np.newaxis] > 0
+    return np.concatenate([np.where(turned, b, a), np.where(turned, a, b)], axis=1).T
 
 
 def _near(a: Floats, b: Floats) -> tuple[Ints, Ints]:
@@ -158,17 +163,15 @@ def _match_numbers(a: PageDigits, b: PageDigits, pairs: Ints) -> tuple[tuple[int
     """Return pairs of numbers, one to one: first those that share most digits, then those of one text."""
     i, j = a.numbers[pairs[:, 0]], b.numbers[pairs[:, 1]]
     of_both = (i >= 0) & (j >= 0)
-    pairs = pairs[of_both]
     known, which, n_shared = np.unique(
         np.stack([i[of_both], j[of_both]], axis=1), axis=0, return_inverse=True, return_counts=True
     )
     which = which.reshape(-1)  # NumPy 2.0 gives it another shape
     others = [a.texts[number] != b.texts[other] for number, other in known.tolist()]
-    # ties, as for digits: by the places of the digits that are shared
-    places = a.boxes[pairs[:, 0], :2] + b.boxes[pairs[:, 1], :2]
-    topmost = np.full((len(known), 2), np.inf)
-    np.minimum.at(topmost, which, places)
-    order = np.lexsort((*topmost.T, others, -n_shared))
+    # ties, as for digits: the pairs of these come in an order of their own
+    first = np.full(len(known), len(pairs))
+    np.minimum.at(first, which, np.flatnonzero(of_both))
+    order = np.lexsort((first, others, -n_shared))
     return tuple(_one_to_one(known[order, 0], known[order, 1]))
 
 

@@ -168,10 +168,10 @@ def digits_of(conn: Connection, ledger_ids: Sequence[int]) -> dict[int, PageDigi
         .order_by(numbers.c.ledger_id, numbers.c.position)
     )
     texts: defaultdict[int, list[str]] = defaultdict(list)
-    for ledger_id, text in conn.execute(of_numbers):
+    for ledger_id, text in conn.execute(of_numbers).all():
         texts[ledger_id].append(text)
     # ids and digits are whole numbers that a float holds exactly
-    found = np.array([tuple(row) for row in conn.execute(of_digits)], np.float64).reshape(-1, 8)
+    found = np.array([tuple(row) for row in conn.execute(of_digits).all()], np.float64).reshape(-1, 8)
     ends = np.searchsorted(found[:, 0], ledger_ids, side="right")
     starts = np.searchsorted(found[:, 0], ledger_ids, side="left")
     return {
