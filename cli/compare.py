@@ -13,8 +13,8 @@ from pipeline.errors import SourceError, StorageError, UsageError
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+    from pipeline.changes import Change
     from pipeline.compared import Compared
-    from pipeline.comparison import Change
     from pipeline.contact_sheets import Strip
     from pipeline.runs import NamedPage, Run
 

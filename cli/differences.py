@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from cli.terminal import Column, print_table, print_wrapped, shown_path
 
 if TYPE_CHECKING:
+    from pipeline.changes import Tally
     from pipeline.compared import Compared, LeftOut
-    from pipeline.comparison import Tally
     from pipeline.runs import NamedPage, Run
 
 RUN_COLUMNS = (
@@ -158,14 +158,12 @@ def short_count(n: int) -> str:
 
 
 def _print_digits(tally: "Tally") -> None:
-    """Print the table of digits: A's in rows, B's in columns."""
+    """Print the table of digits, in 71 columns at most: A's in rows, B's in columns."""
     titles = [*(str(digit) for digit in range(10)), "none"]
-    columns = [Column("A \\ B", right=True), *(Column(title, right=True) for title in titles)]
-    rows = tally.digits.tolist()
-    print_table(
-        columns,
-        [[title, *(short_count(n) for n in row)] for title, row in zip(titles, rows, strict=True)],
-    )
+    rows = [[short_count(n) for n in row] for row in tally.digits.tolist()]
+    width = max(len(cell) for row in (titles, *rows) for cell in row)
+    for title, row in zip(["A \\ B", *titles], [titles, *rows], strict=True):
+        print(f"{title:>5}", *(f"{cell:>{width}}" for cell in row))
 
 
 def _left_out(what: str, pages: "LeftOut", names: Names) -> Iterable[tuple[str, int, str]]:

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.comparison import Change, Found
+from pipeline.changes import Change, Found
 from pipeline.contact_sheets import Strip, sheet_png
 from pipeline.page import Box
 

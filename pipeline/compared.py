@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
 
-from pipeline.comparison import Change, MostConfident, Tally, compare_page
+from pipeline.changes import Change, MostConfident, Tally
+from pipeline.comparison import compare_page
 from pipeline.runs import Run, digits_of, in_batches, page_pairs
 
 N_NAMED = 20

@@ -18,8 +18,8 @@ from cli.main import run
 from models.checkpoint import load_checkpoint, save_checkpoint
 from pipeline import ledger
 from pipeline.catalogue import add_document, current_run
+from pipeline.changes import NONE
 from pipeline.compared import N_NAMED, compare_runs
-from pipeline.comparison import NONE
 from pipeline.database import open_database, reading, writing
 from pipeline.drawn import draw_page
 from pipeline.numbers import group_numbers

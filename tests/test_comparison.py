@@ -9,16 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cli.differences import short_count
-from pipeline.comparison import (
-    LEAST_OVERLAP,
-    NONE,
-    Change,
-    MostConfident,
-    PageDigits,
-    Tally,
-    compare_page,
-    match_digits,
-)
+from pipeline.changes import NONE, Change, MostConfident, Tally
+from pipeline.comparison import LEAST_OVERLAP, PageDigits, compare_page, match_digits
 from pipeline.runs import BATCH_DIGITS, BATCH_PAGES, PagePair, in_batches
 
 few = settings(deadline=None, max_examples=50)  # a page has many digits: each example says much
