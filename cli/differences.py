@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 RUN_COLUMNS = (
     Column("RUN", right=True),
     Column("STARTED"),
-    Column("PAGES", right=True),
+    Column("PAGES DONE", right=True),
     Column("DIGITS", right=True),
     Column("NETWORK"),
     Column("SHA-256"),
