@@ -59,6 +59,11 @@ COMMANDS = {
         "Say how much can be accepted without a person, and how sure it must be.",
         ("TARGET", "OUTPUT", "JSON"),
     ),
+    "compare": Command(
+        "cli.compare:compare",
+        "Say what changed between two runs, digit by digit.",
+        ("OUTPUT", "LIMIT", "JSON"),
+    ),
     "doctor": Command("cli.doctor:doctor", "Check what is needed, and say how to mend it.", ("JSON",)),
     "labels": Command(
         "cli.labels:labels",

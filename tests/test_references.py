@@ -127,7 +127,7 @@ def test_a_reference_takes_pictures_of_digits_and_learns_them(name: str) -> None
     assert np.allclose(digit_chances(network, images[3:4], cpu), chances[3:4], atol=1e-5)
     some = torch.from_numpy(images[:, None]).float() / 255, torch.arange(7)
     optimizer = torch.optim.Adam(network.parameters(), 1e-3)
-    before = float(reference.loss(network(some[0]), some[1]))
+    before = float(reference.loss(network(some[0]), some[1]).detach())
     for _ in range(15):
         loss = reference.loss(network.train()(some[0]), some[1])
         optimizer.zero_grad()
