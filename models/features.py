@@ -26,6 +26,7 @@ Labelled = tuple[Features, npt.NDArray[np.int64]]  # and the digits (N,)
 
 _BATCH = 256
 _SHARES = (0.01, 0.1, 1.0)  # of the digits that are learned from, for the learning curve
+_LEAST = 100
 # what a file may hold beside numbers: trees of scikit-learn's own
 _TRUSTED = ["sklearn.tree._tree.Tree", "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"]
 
@@ -66,11 +67,16 @@ def choose_head(learnt: Labelled, validating: Labelled, seed: int) -> ChosenHead
     by_labels: dict[str, list[tuple[int, float]]] = {}
     fitted = {}
     for name, make in HEADS.items():
-        for n in sorted({round(share * len(learnt[1])) for share in _SHARES}):
+        for n in _sizes(len(learnt[1])):
             fitted[name] = make(seed).fit(learnt[0][:n], learnt[1][:n])
             by_labels.setdefault(name, []).append((n, float(fitted[name].score(*validating))))
     best = max(by_labels, key=lambda name: by_labels[name][-1][1])
     return ChosenHead(best, fitted[best], by_labels)
+
+
+def _sizes(n: int) -> list[int]:
+    """Return how many of n digits are learned from in turn: never so few that a class is likely missing."""
+    return sorted({max(round(share * n), min(n, _LEAST)) for share in _SHARES})
 
 
 def save_head(file: Path, head: Any) -> None:

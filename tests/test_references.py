@@ -13,17 +13,19 @@ import pytest
 import torch
 
 from cli.train_classifier import RECIPES
-from models.checkpoint import load_checkpoint
+from models.checkpoint import Metadata, save_checkpoint
 from models.dense import one_hot_loss
 from models.features import choose_head, features_of, load_head, save_head
 from models.loaded import classifier_network
-from models.references import REFERENCES, build_reference, load_reference
+from models.references import REFERENCES, build_reference, load_reference, reference_metadata
 from models.train_reference import Digits, digit_accuracy, digit_chances, move_digits, reference_batches
 from models.training import Measure, Recipe, Training
 from models.training_crops import mnist_crops
 from pipeline.errors import MissingError
 from pipeline.hands import read_mnist
 from pipeline.settings import WEIGHTS
+
+DETECTOR = WEIGHTS / "digit_detector.safetensors"
 
 
 def archive(*words: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -100,7 +102,7 @@ def test_features_of_the_shipped_network_get_the_best_of_three_heads(here: Path)
         (["--data", "mnist"], 2, "--output"),
         (["-o", "x.safetensors"], 2, "--data"),
         (["--data", "mnist", "--freeze", "features", "-o", "x.safetensors"], 2, "give --from"),
-        (["--recipe", "features+head", "--from", "mlp-50-3.safetensors"], 3, "reference-network"),
+        (["--recipe", "features+head", "--from", str(DETECTOR)], 3, "holds a digit-detector"),
     ],
 )
 def test_what_a_recipe_can_not_do_is_one_line(here: Path, words: list[str], code: int, said: str) -> None:
@@ -126,23 +128,25 @@ def test_a_reference_takes_pictures_of_digits_and_learns_them(name: str) -> None
     assert digit_chances(network, images[:0], cpu).shape == (0, 10)
     assert np.allclose(digit_chances(network, images[3:4], cpu), chances[3:4], atol=1e-5)
     some = torch.from_numpy(images[:, None]).float() / 255, torch.arange(7)
-    optimizer = torch.optim.Adam(network.parameters(), 1e-3)
+    optimizer = torch.optim.Adam(network.parameters(), 5e-3)
     before = float(reference.loss(network(some[0]), some[1]).detach())
-    for _ in range(15):
+    losses = []
+    for _ in range(8 if name.startswith("cnn-simple") else 25):
         loss = reference.loss(network.train()(some[0]), some[1])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    assert float(loss.detach()) < before
+        losses.append(float(loss.detach()))
+    assert min(losses) < 0.9 * before
 
 
 @pytest.mark.parametrize(
     ("name", "n"),
     [
-        ("dense-784", 833_522),
-        ("cnn-simple-3", 1_123_956),
-        ("cnn-simple-5", 1_128_052),
-        ("cnn-simple-7", 2_289_460),
+        ("dense-784", 833_498),
+        ("cnn-simple-3", 1_124_180),
+        ("cnn-simple-5", 1_128_180),
+        ("cnn-simple-7", 2_291_972),
     ],
 )
 def test_a_reference_is_as_large_as_published(name: str, n: int) -> None:
@@ -170,10 +174,9 @@ def test_moved_digits_stay_within_their_bounds() -> None:
     images[:, :, 13:15, 13:15] = 1.0
     moved = move_digits(images)
     place = torch.arange(28.0)
-    for axis in (2, 3):
-        along = moved.sum(dim=5 - axis)[:, 0]
-        centre = (along * place).sum(dim=1) / along.sum(dim=1) - 13.5
-        assert 4.5 < float(centre.abs().max()) < 5.8  # a fifth of 28 pixels
+    along = [moved.sum(dim=axis)[:, 0] for axis in (2, 3)]
+    x, y = ((part * place).sum(dim=1) / part.sum(dim=1) - 13.5 for part in along)
+    assert 6.5 < float(torch.hypot(x, y).max()) < 5.6 * 2**0.5 + 0.2  # a fifth of 28 pixels each way
 
 
 def test_a_plain_recipe_ends_after_its_steps_and_measures_on_the_way(tmp_path: Path) -> None:
@@ -218,11 +221,14 @@ def test_a_head_that_is_no_head_is_named(tmp_path: Path) -> None:
         load_head(tmp_path / "cut.skops")
 
 
-def test_a_checkpoint_of_an_unknown_reference_is_named(here: Path, tmp_path: Path) -> None:
-    from models.checkpoint import save_checkpoint
-
-    weights, metadata = load_checkpoint(here / "mlp-50-3.safetensors", "reference-network")
-    metadata.config["reference"] = "mlp-5000"
-    save_checkpoint(tmp_path / "other.safetensors", weights, metadata)
+def test_a_checkpoint_of_an_unknown_reference_is_named(tmp_path: Path) -> None:
+    kind, config = reference_metadata("mlp-50")
+    weights = build_reference(REFERENCES["mlp-50"].config).state_dict()
+    save_checkpoint(tmp_path / "known.safetensors", weights, Metadata(kind, config))
+    network, _ = load_reference(tmp_path / "known.safetensors")
+    assert torch.equal(network.state_dict()["classes.weight"], weights["classes.weight"])
+    save_checkpoint(
+        tmp_path / "other.safetensors", weights, Metadata(kind, config | {"reference": "mlp-5000"})
+    )
     with pytest.raises(MissingError, match="mlp-5000"):
         load_reference(tmp_path / "other.safetensors")
