@@ -9,10 +9,9 @@ import numpy.typing as npt
 
 from cli.truths import read_truths
 from cli.wrong_cells import wrong_numbers
-from models.calibrate import Outcomes, confidence_in, fit_confidence
+from models.calibrate import Outcomes, confidence_in, cross_fitted, fit_confidence
 from models.evaluation import evaluate_page, outcomes_of
 from models.whole import load_chain
-from pipeline.confidence import Confidence
 from pipeline.contact_sheets import Strip
 from pipeline.errors import SourceError
 from pipeline.paths import path_to_text, printable
@@ -21,6 +20,9 @@ from pipeline.thresholds import Kept, TradeOff, choose_threshold, kept_by, secon
 from pipeline.transcriptions import find_transcribed, read_lines
 
 KINDS = ("digits", "numbers")
+
+_Sure = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]  # how sure digits are, and numbers
+_Answers = tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]  # how sure answers are, and which are right
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ class Acceptance:
 
     `whole` is chosen on all of them, by their confidence as it is stored.  `elsewhere` is what was kept of
     pages that had no part in it: confidence fitted and threshold chosen on the first half of the pages and
-    used on the second, and the other way round.
+    used on the second, and the other way round (`_tried`).
     """
 
     whole: Chosen
@@ -68,7 +70,7 @@ class _Page:
     collection: str
     name: str
     outcomes: Outcomes
-    stored: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]  # confidence in digits, in numbers
+    stored: _Sure
     wrong: Sequence[tuple[float, Strip]]
 
 
@@ -106,15 +108,12 @@ def _accepted(pages: Sequence[_Page], target: float) -> Accepted:
     first, second = (
         [page for page, its in zip(pages, in_second, strict=True) if its == half] for half in (False, True)
     )
-    on_first, on_second = (fit_confidence([page.outcomes for page in half]) for half in (first, second))
+    stored, right = [page.stored for page in pages], _right(pages)
     kinds = {
         kind: Acceptance(
-            _chosen(pages, pages, None, place, target),
-            (
-                _chosen(first, second, on_first, place, target),
-                _chosen(second, first, on_second, place, target),
-            ),
-            trade_off(*_answers(pages, None, place)),
+            _chosen(_answers(stored, right, place), _answers(stored, right, place), target),
+            (_tried(first, second, place, target), _tried(second, first, place, target)),
+            trade_off(*_answers(stored, right, place)),
         )
         for place, kind in enumerate(KINDS)
     }
@@ -123,21 +122,36 @@ def _accepted(pages: Sequence[_Page], target: float) -> Accepted:
     return Accepted(target, (names[0], names[1]), kinds, [strip for _, strip in wrong])
 
 
-def _chosen(
-    chosen_on: Sequence[_Page],
-    used_on: Sequence[_Page],
-    confidence: Confidence | None,
-    place: int,
-    target: float,
-) -> Chosen:
-    threshold = choose_threshold(*_answers(chosen_on, confidence, place), target)
-    return Chosen(threshold, kept_by(threshold, *_answers(used_on, confidence, place)))
+def _tried(chosen_on: Sequence[_Page], used_on: Sequence[_Page], place: int, target: float) -> Chosen:
+    """Return what a threshold from some pages keeps of others, all by a confidence fitted on the former.
+
+    The threshold is chosen by how sure each page's answers are after a fit on the others of its half: after
+    a fit on all of them they would look surer than answers of new pages do.
+    """
+    outcomes = [page.outcomes for page in chosen_on]
+    fitted = fit_confidence(outcomes)
+    by_others = (
+        list(zip(*cross_fitted(outcomes), strict=True))
+        if len(outcomes) > 1
+        else [confidence_in(page, fitted) for page in outcomes]
+    )
+    used = [confidence_in(page.outcomes, fitted) for page in used_on]
+    return _chosen(
+        _answers(by_others, _right(chosen_on), place), _answers(used, _right(used_on), place), target
+    )
+
+
+def _chosen(chosen_on: _Answers, used_on: _Answers, target: float) -> Chosen:
+    threshold = choose_threshold(*chosen_on, target)
+    return Chosen(threshold, kept_by(threshold, *used_on))
+
+
+def _right(pages: Sequence[_Page]) -> list[tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]]:
+    return [(page.outcomes.right, page.outcomes.numbers_right) for page in pages]
 
 
 def _answers(
-    pages: Sequence[_Page], confidence: Confidence | None, place: int
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-    """Return how sure each digit (place 0) or number (1) is, as stored or by a fit, and which are right."""
-    sure = [page.stored if confidence is None else confidence_in(page.outcomes, confidence) for page in pages]
-    right = [(page.outcomes.right, page.outcomes.numbers_right) for page in pages]
+    sure: Sequence[_Sure], right: Sequence[tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]], place: int
+) -> _Answers:
+    """Return how sure each digit (place 0) or number (1) of some pages is, and which are right."""
     return np.concatenate([each[place] for each in sure]), np.concatenate([each[place] for each in right])
