@@ -52,6 +52,14 @@ COMMANDS = {
         "Measure how well pages are read whose truth is known.",
         ("OUTPUT", "PART", "SIZES", "TURNS", "REQUIRE", "JSON"),
     ),
+    "models": Command(
+        "cli.models:models",
+        "Add networks, see what each read, promote the better one.",
+        (
+            *("LIST_JSON", "SHOW_JSON", "VERIFY_JSON", "ADD_NAME", "ADD_NOTE"),
+            *("PROMOTE_FOLDER", "PROMOTE_BY", "PROMOTE_P_BAR", "PROMOTE_DRY_RUN", "PROMOTE_JSON"),
+        ),
+    ),
     "doctor": Command("cli.doctor:doctor", "Check what is needed, and say how to mend it.", ("JSON",)),
     "labels": Command(
         "cli.labels:labels",
