@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cli.networks import AtHand, Network
+from cli.networks import SHOWN_HASH, AtHand, Network
 from cli.report import columns, rounded, shown
 from cli.terminal import SCHEMA_VERSION, counted, print_json, print_table, say
 from cli.truths import read_truths
@@ -65,7 +65,7 @@ def promote_if_better(settings: Settings, plain: Settings, every: AtHand, wish: 
         _tell_setting(plain, every, wish)
         return
     tests = _measured(settings, wish, others)
-    refusals = [f"{test.refusal}, against {test.old[:12]}" for test in tests if test.refusal]
+    refusals = [test.refusal for test in tests if test.refusal]
     taken = not refusals and not wish.dry_run
     if wish.as_json:
         print_json(_as_json(wish, tests, taken=taken))
@@ -140,7 +140,8 @@ def _measured(settings: Settings, wish: Wish, others: Sequence[tuple[str, Path]]
         pairs = comparison.cells if by == "cells" else comparison.digits
         if not pairs.n:
             raise UsageError(f"{wish.folder} has no {by} to measure by")
-        tests.append(Tested(sha256, comparison, by, comparison.refusal(by, wish.p_bar)))
+        refusal = comparison.refusal(by, wish.p_bar, sha256[:SHOWN_HASH])
+        tests.append(Tested(sha256, comparison, by, refusal))
     return tests
 
 

@@ -24,7 +24,7 @@ def every_network_check(settings: Settings) -> Iterator[Check]:
     except MissingError as error:
         yield Check("promoted", "fail", str(error))
         history = {}
-    promoted = {kind: in_place(events) for kind, events in history.items()}
+    promoted = {kind: sha256 for kind, events in history.items() if (sha256 := in_place(events))}
     known: set[str] = set()
     reported: set[str] = set()
     for network in _every_file(settings, at_hand(settings, history=history).networks):
@@ -32,11 +32,11 @@ def every_network_check(settings: Settings) -> Iterator[Check]:
         check = _file(network, is_promoted)
         (known if check.state == "ok" else reported).add(network.sha256)
         yield check
-    yield from _missing_shipped()
+    yield from _missing(settings)
     yield from _of_shelf(settings, promoted)
     for kind, sha256 in promoted.items():
-        file = network_file(settings.networks, kind, str(sha256))
-        if sha256 is not None and not file.with_suffix(".json").exists():
+        file = network_file(settings.networks, kind, sha256)
+        if not file.with_suffix(".json").exists():
             if file_hash(file) == sha256:
                 yield Check(kind, "fail", f"{file}: its card is gone", f"archive models add {file}")
             else:
@@ -72,9 +72,9 @@ def _file(network: Network, is_promoted: bool) -> Check:
     return Check(network.kind, "ok", f"{found}: whole, loads")
 
 
-def _of_shelf(settings: Settings, promoted: Mapping[str, str | None]) -> Iterator[Check]:
+def _of_shelf(settings: Settings, promoted: Mapping[str, str]) -> Iterator[Check]:
     """Return what of the store is no network with its card."""
-    in_use = {network_file(settings.networks, kind, str(sha256)) for kind, sha256 in promoted.items()}
+    in_use = {network_file(settings.networks, kind, sha256) for kind, sha256 in promoted.items()}
     shelf = look_through(settings.networks, NETWORKS)
     for file, reason in shelf.damaged:
         found, network = f"{file}: its card can't be read: {reason}", file.with_suffix(".safetensors")
@@ -86,8 +86,14 @@ def _of_shelf(settings: Settings, promoted: Mapping[str, str | None]) -> Iterato
             yield Check(file.parent.name, "warn", found, "add the network again, or delete the file")
 
 
-def _missing_shipped() -> Iterator[Check]:
+def _missing(settings: Settings) -> Iterator[Check]:
+    """Return which shipped networks, and which that a setting names, are not there."""
     for kind in NETWORKS:
+        named: Path = getattr(settings, kind)
+        if kind in settings.model_fields_set and file_hash(named) is None:
+            yield Check(
+                kind, "fail", f"{named}: a setting names it, and it can't be read", "mend the setting"
+            )
         file: Path = Settings.model_fields[kind].default
         if file_hash(file) is None:
             yield Check(kind, "fail", f"{file}: the shipped one can't be read", "install again")

@@ -74,21 +74,21 @@ class Comparison:
     digits: Pairs
     f1: Difference
 
-    def refusal(self, by: str, p_bar: float) -> str:
-        """Return why the new reading is not to take the place of the old one; empty where it may.
+    def refusal(self, by: str, p_bar: float, old: str = "the old one") -> str:
+        """Return why the new reading is not to take the place of `old`; empty where it may.
 
         It must have more right of `by` (cells or digits), by less chance than `p_bar`, and its F1 must not be
         worse by more than chance.
         """
         pairs = self.cells if by == "cells" else self.digits
-        counts = f"{pairs.n_new:,} of {pairs.n:,} {by} right, the old one {pairs.n_old:,}"
+        counts = f"it reads {pairs.n_new:,} of {pairs.n:,} {by} right, {old} {pairs.n_old:,}"
         if pairs.n_new <= pairs.n_old:
             return f"{counts} (p = {pairs.p:.2g})"
         if pairs.p >= p_bar:
             return f"{counts}, which may be chance: p = {pairs.p:.2g}, not below {p_bar:g}"
         if self.f1.high < 0:
             return (
-                f"{counts}, but its F1 is {self.f1.new:.4f} and the old one's {self.f1.old:.4f}"
+                f"{counts}, but its F1 of digits is {self.f1.new:.4f} and was {self.f1.old:.4f}"
                 f" (95 % {self.f1.low:+.4f} to {self.f1.high:+.4f})"
             )
         return ""
