@@ -192,7 +192,7 @@ def roll_back_model(ctx: click.Context, kind: str) -> None:
     """
     from cli.networks import at_hand
     from cli.promoting import tell_who_reads
-    from pipeline.promotions import roll_back, set_aside
+    from pipeline.promotions import promoted_files, roll_back, set_aside
     from pipeline.settings import NETWORKS
 
     if kind not in NETWORKS:
@@ -204,11 +204,12 @@ def roll_back_model(ctx: click.Context, kind: str) -> None:
     else:
         event = roll_back(settings.networks, kind) if settings.networks.exists() else None
     every = at_hand(settings)
-    if event is not None:
-        say(f"{every.called(kind, event.replaced)} is taken back")
-    elif not aside:
+    if event is None and not aside:
         say(f"no {kind} is promoted: nothing to take back")
+    elif event is not None and event.replaced != every.in_place[kind]:
+        say(f"{every.called(kind, event.replaced)} is taken back")
     tell_who_reads(settings, every, kind)
+    promoted_files(settings.networks, [kind])  # what reads again may itself be damaged
 
 
 def _at_hand(ctx: click.Context) -> tuple["Settings", "AtHand"]:

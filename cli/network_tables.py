@@ -76,7 +76,7 @@ def print_network(settings: Settings, every: AtHand, network: Network, *, as_jso
     _say("file", str(network.file))
     _say("sha256", network.sha256)
     if network.card is not None:
-        _say("added", f"{network.card.added}, from {network.card.source}")
+        _say("added", f"{_time(network.card.added)}, from {network.card.source}")
         _say("note", network.card.note)
     for key in ("recipe", "commit"):
         _say(key, metadata[key])
@@ -132,13 +132,16 @@ def _concerns(event: Event, network: Network) -> bool:
 
 
 def _told(every: AtHand, network: Network, event: Event) -> str:
+    at = _time(event.at)
     if event.action != PROMOTED:
         if event.replaced == network.sha256:
-            return f"{event.at} taken back"
-        return f"{event.at} reads again, instead of {every.called(network.kind, event.replaced)}"
+            return f"{at} taken back"
+        return f"{at} reads again, instead of {every.called(network.kind, event.replaced)}"
     if event.sha256 != network.sha256:
-        return f"{event.at} replaced by {every.called(network.kind, event.sha256)}"
-    told = f"{event.at} promoted, instead of {every.called(network.kind, event.replaced)}"
+        return f"{at} replaced by {every.called(network.kind, event.sha256)}"
+    told = f"{at} promoted"
+    if event.replaced != network.sha256:
+        told += f", instead of {every.called(network.kind, event.replaced)}"
     for test in event.figures.get("tests", ()):
         cells, f1 = test["cells"], test["f1"]
         told += (
@@ -147,6 +150,11 @@ def _told(every: AtHand, network: Network, event: Event) -> str:
             f" F1 {f1['old']:.4f} → {f1['new']:.4f}"
         )
     return told
+
+
+def _time(at: str) -> str:
+    """Return a time of the store for people."""
+    return at[:16].replace("T", " ") + " UTC"
 
 
 def _what(read: Sequence[NetworkRun] | None) -> str:

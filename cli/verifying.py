@@ -6,6 +6,7 @@ from pathlib import Path
 
 from cli.checks import Check
 from cli.networks import SHOWN_HASH, Network, at_hand, runs_of
+from cli.terminal import counted
 from models.any_network import load_any
 from pipeline.errors import ArchiveError, MissingError
 from pipeline.network_store import file_hash, is_sha256, look_through, network_file
@@ -121,7 +122,7 @@ def _of_runs(settings: Settings, known: set[str], reported: set[str]) -> Iterato
                 _ADD,
             )
     if not n_wrong:
-        yield Check("runs", "ok", f"all {len(pages):,} networks of {len(runs):,} runs are at hand")
+        yield Check("runs", "ok", f"all {len(pages):,} networks of {counted(len(runs), 'run')} are at hand")
 
 
 def _is_shared(settings: Settings, sha256: str) -> bool:

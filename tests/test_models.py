@@ -319,6 +319,12 @@ def test_a_damaged_promoted_network_is_told_and_taken_back(folder: Path, said: S
     said("models", "verify")
     kept.unlink()
     assert "can't be read" in said("models", "verify", code=3)[0]
+    put_in_place(Path("worse.safetensors"))
+    put_in_place(SHIPPED, over=sha256)
+    kept.unlink()
+    _, err = said("models", "rollback", "classifier", code=3)
+    assert f"{sha256[:12]} (worse) reads from now on" in err and "is missing" in err.splitlines()[-1]
+    said("models", "rollback", "classifier")
 
 
 def test_a_damaged_history_is_set_aside(folder: Path, said: Said) -> None:
@@ -361,7 +367,7 @@ def test_a_promoted_network_goes_to_other_machines_as_any_other(folder: Path, sa
     with writing(db) as conn:
         catalogue.current_run(conn, weights["detector"], sha256, "{}", new=False, now=1.0)
     db.dispose()
-    assert "all 2 networks of 1 runs" in said("models", "verify", "--files", "shared")[0]
+    assert "all 2 networks of 1 run are" in said("models", "verify", "--files", "shared")[0]
     Path("shared/weights", sha256).write_bytes(b"torn")
     said("models", "verify", "--files", "shared", code=3)
     assert in_place(read_history(STORE)["classifier"]) is None
