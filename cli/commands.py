@@ -64,6 +64,14 @@ COMMANDS = {
         "Say what changed between two runs, digit by digit.",
         ("OUTPUT", "LIMIT", "JSON"),
     ),
+    "models": Command(
+        "cli.models:models",
+        "Add networks, see what each read, promote the better one.",
+        (
+            *("LIST_JSON", "SHOW_JSON", "VERIFY_JSON", "ADD_NAME", "ADD_NOTE"),
+            *("PROMOTE_FOLDER", "PROMOTE_BY", "PROMOTE_P_BAR", "PROMOTE_DRY_RUN", "PROMOTE_JSON"),
+        ),
+    ),
     "doctor": Command("cli.doctor:doctor", "Check what is needed, and say how to mend it.", ("JSON",)),
     "labels": Command(
         "cli.labels:labels",

@@ -112,6 +112,7 @@ def own_files(settings: Settings) -> frozenset[Path]:
         database = sqlite_file(url)
         endings = ("", "-wal", "-shm", "-journal", ".lock")
         own |= {database.with_name(database.name + ending) for ending in endings}
+    own.add(settings.networks.resolve())
     if "://" not in settings.files:
         ours = (Path(settings.files) / place for place in (CROPS, SCANS, WEIGHTS))
         own |= {*(place.resolve() for place in ours), log_path(settings).resolve()}

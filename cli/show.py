@@ -51,7 +51,7 @@ def show(ctx: click.Context, document: str, output: Path) -> None:
     format = "PNG" if output == STDOUT else FORMATS.get(output.suffix.lower())
     if format is None:
         raise UsageError(f"{output}: which kind of picture? name it .png or .jpg")
-    settings = settings_of(ctx)
+    settings = settings_of(ctx, promoted=False)
     name, page = split_page(document)
     with database_of(ctx) as db, reading(db) as conn:
         source = queries.page_of(conn, name, page)

@@ -75,8 +75,22 @@ def load_checkpoint(
         raise MissingError(f"{file}: there are no weights here; give others with --{kind.rpartition('-')[2]}")
     try:
         with safe_open(file, framework="pt") as opened:
-            written = (opened.metadata() or {}).get("archive")
             weights = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (no mapping)
+    except (SafetensorError, OSError) as error:
+        raise MissingError(f"{file}: the weights are damaged: {error}") from error
+    metadata, shown = read_metadata(file)
+    if metadata.kind != kind:
+        raise MissingError(f"{file}: holds a {metadata.kind}, not a {kind}")
+    if shown != SHOWN[kind] and not to_train:
+        raise MissingError(f"{file}: learned from {shown}, this version shows {SHOWN[kind]}; train it on")
+    return weights, metadata
+
+
+def read_metadata(file: Path) -> tuple[Metadata, dict[str, Any] | None]:
+    """Return what a checkpoint says about itself, and what its network was shown; MissingError."""
+    try:
+        with safe_open(file, framework="pt") as opened:
+            written = (opened.metadata() or {}).get("archive")
     except (SafetensorError, OSError) as error:
         raise MissingError(f"{file}: the weights are damaged: {error}") from error
     if written is None:
@@ -88,14 +102,9 @@ def load_checkpoint(
             raise MissingError(f"{file}: has format {version}, this version reads {FORMAT_VERSION}")
         shown = values.pop("shown", None)
         values.pop("temperature", None)  # of earlier versions, and always 1
-        metadata = Metadata(**values)
+        return Metadata(**values), shown
     except (TypeError, ValueError, AttributeError) as error:
         raise MissingError(f"{file}: its metadata can't be understood: {error}") from error
-    if metadata.kind != kind:
-        raise MissingError(f"{file}: holds a {metadata.kind}, not a {kind}")
-    if shown != SHOWN[kind] and not to_train:
-        raise MissingError(f"{file}: learned from {shown}, this version shows {SHOWN[kind]}; train it on")
-    return weights, metadata
 
 
 def load_weights(network: torch.nn.Module, weights: dict[str, torch.Tensor], file: Path) -> None:
