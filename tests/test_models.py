@@ -51,20 +51,13 @@ def one_up(classes: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(
+    tmp_path_factory: pytest.TempPathFactory, write_transcribed: Callable[[Path, DrawnPage], None]
+) -> Path:
     """A folder with a worse classifier, and a register of one transcribed page of nine cells."""
     folder = tmp_path_factory.mktemp("made")
     changed(folder / "worse.safetensors", one_up)
-    page = drawn(11)
-    (folder / "register").mkdir()
-    Image.fromarray(page.pixels).save(folder / "register/p.png")
-    lines = [
-        f'<TextLine><Shape><Polygon POINTS="{b.x0 - 3} {b.y0 - 3} {b.x1 + 3} {b.y0 - 3} {b.x1 + 3} {b.y1 + 3}'
-        f' {b.x0 - 3} {b.y1 + 3}"/></Shape><String CONTENT="{number.text}"/></TextLine>'
-        for number in page.numbers
-        for b in [number.box]
-    ]
-    (folder / "register/p.xml").write_text(f"<alto>{''.join(lines)}</alto>")
+    write_transcribed(folder / "register/p.png", drawn(11))
     return folder
 
 
