@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 import torch
 from machine import describe_machine
+from PIL import Image
 
 from models.features import features_of, load_head
 from models.labelled_boxes import shown
@@ -61,13 +62,16 @@ def main() -> None:
         for name in args.only:
             train(name, seed, args.data.resolve() / "mnist", args.output, args.cnn_minutes)
     sets = read_sets(args.data, args.output)
-    print("| network | parameters | seconds | MNIST test | lowest, highest | 16 × 16 | registers/dev |")
-    print("|---|---|---|---|---|---|---|")
+    print(
+        "| network | parameters | seconds | of a core | MNIST test | lowest, highest | 16 × 16 |"
+        " registers/dev |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
     for name in args.only:
         read = [read_by(name, seed, sets, args.output) for seed in range(args.seeds)]
         told = [json.loads(file_of(name, seed, args.output).read_text()) for seed in range(args.seeds)]
-        seconds = statistics.mean(each["seconds"] for each in told)
-        print(row(name, told[0].get("parameters"), seconds, accuracies(read, sets)))
+        took = tuple(statistics.mean(each[key] for each in told) for key in ("seconds", "cpu_seconds"))
+        print(row(name, told[0].get("parameters"), took, accuracies(read, sets)))
     if set(PLAIN) <= set(args.only):
         votes = [
             {
@@ -77,6 +81,11 @@ def main() -> None:
             for seed in range(args.seeds)
         ]
         print(row("vote of the three", None, None, accuracies(votes, sets)))
+    names = [name for name in args.only if name != "features+head"]
+    for what, end in (("curves", ".png"), ("confusions", "-confusions.png")):
+        picture = args.output / f"reference-{what}.png"
+        tile([args.output / f"{name}-0{end}" for name in names], picture)
+        print(f"seed 0: {picture}", file=sys.stderr)
     for name, blind in (("ours, as shipped", False), ("ours, its far view blank", True)):
         print(row(name, n_of_ours(), None, accuracies([read_by_ours(sets, blind=blind)], sets)))
 
@@ -189,6 +198,17 @@ def read_by_ours(sets: Sets, *, blind: bool) -> dict[str, np.ndarray]:
     return read
 
 
+def tile(pictures: list[Path], file: Path, across: int = 3, width_px: int = 560) -> None:
+    """Draw pictures of one shape side by side, reduced, into one file."""
+    parts = [Image.open(picture).convert("RGB") for picture in pictures]
+    height_px = round(parts[0].height * width_px / parts[0].width)
+    sheet = Image.new("RGB", (across * width_px, -(-len(parts) // across) * height_px), "white")
+    for k, part in enumerate(parts):
+        place = (k % across * width_px, k // across * height_px)
+        sheet.paste(part.resize((width_px, height_px), Image.Resampling.LANCZOS), place)
+    sheet.quantize(64).save(file, optimize=True)
+
+
 def n_of_ours() -> int:
     network = classifier_network(WEIGHTS / "digit_classifier.safetensors")
     return sum(weight.numel() for weight in network.parameters())
@@ -202,13 +222,14 @@ def accuracies(read: list[dict[str, np.ndarray]], sets: Sets) -> dict[str, list[
     }
 
 
-def row(name: str, n: int | None, seconds: float | None, shares: dict[str, list[float]]) -> str:
+def row(name: str, n: int | None, took_s: tuple[float, ...] | None, shares: dict[str, list[float]]) -> str:
     test = shares["test"]
     spread = f"{min(test):.4f}, {max(test):.4f}" if len(test) > 1 else ""
     cells = [
         name,
         f"{n:,}" if n else "",
-        f"{seconds:,.0f}" if seconds is not None else "",
+        *(f"{seconds:,.0f}" for seconds in took_s or ()),
+        *([] if took_s else ["", ""]),
         f"{statistics.mean(test):.4f}",
         spread,
         *(f"{statistics.mean(shares[part]):.4f}" for part in ("small", "registers")),
