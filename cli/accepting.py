@@ -39,7 +39,7 @@ class Acceptance:
 
     `whole` is chosen on all of them, by their confidence as it is stored.  `elsewhere` is what was kept of
     pages that had no part in it: confidence fitted and threshold chosen on the first half of the pages and
-    used on the second, and the other way round (`_tried`).
+    used on the second, and the other way round (`tried`).
     """
 
     whole: Chosen
@@ -66,7 +66,9 @@ class Accepted:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class _Page:
+class AnsweredPage:
+    """A page that was read: what is true of its answers, and how sure they are as it is stored."""
+
     collection: str
     name: str
     outcomes: Outcomes
@@ -77,6 +79,15 @@ class _Page:
 def find_accepted(settings: Settings, folder: Path, target: float) -> tuple[Accepted, int]:
     """Return what can be accepted of a folder's transcribed pages, and how many could not be read.
 
+    Raises SourceError as `answered_pages` does.
+    """
+    pages, n_failed = answered_pages(settings, folder)
+    return _accepted(pages, target), n_failed
+
+
+def answered_pages(settings: Settings, folder: Path) -> tuple[list[AnsweredPage], int]:
+    """Return a folder's transcribed pages as they are read, and how many could not be.
+
     Raises SourceError where no two pages were read, or no digit was found on them.
     """
     items = find_transcribed(folder)
@@ -84,13 +95,13 @@ def find_accepted(settings: Settings, folder: Path, target: float) -> tuple[Acce
         raise SourceError(f"{folder}: no transcription (.xml) with its page image beside it")
     chain = load_chain(settings)
 
-    def read(image: Path, grey: npt.NDArray[np.uint8], transcription: Path) -> _Page:
+    def read(image: Path, grey: npt.NDArray[np.uint8], transcription: Path) -> AnsweredPage:
         page = evaluate_page(chain, grey, read_lines(transcription))
         numbers = np.array([number.confidence for number in page.read.numbers], np.float64)
         where = image.relative_to(folder)
         collection, name = (printable(path_to_text(part)) for part in (where.parent, where))
         stored, wrong = (page.read.confidence, numbers), wrong_numbers(grey, page, image.stem)
-        return _Page(collection, name, outcomes_of(page.read, page.judged), stored, wrong)
+        return AnsweredPage(collection, name, outcomes_of(page.read, page.judged), stored, wrong)
 
     pages = [page for page in read_truths(items, settings, read) if page is not None]
     if len(pages) < 2:
@@ -100,10 +111,10 @@ def find_accepted(settings: Settings, folder: Path, target: float) -> tuple[Acce
         )
     if not any(len(page.outcomes.digits) for page in pages):
         raise SourceError(f"{folder}: no digit was found on the pages: there is nothing to accept")
-    return _accepted(pages, target), len(items) - len(pages)
+    return pages, len(items) - len(pages)
 
 
-def _accepted(pages: Sequence[_Page], target: float) -> Accepted:
+def _accepted(pages: Sequence[AnsweredPage], target: float) -> Accepted:
     in_second = second_half([(page.collection, page.name) for page in pages])
     first, second = (
         [page for page, its in zip(pages, in_second, strict=True) if its == half] for half in (False, True)
@@ -112,7 +123,7 @@ def _accepted(pages: Sequence[_Page], target: float) -> Accepted:
     kinds = {
         kind: Acceptance(
             _chosen(_answers(stored, right, place), _answers(stored, right, place), target),
-            (_tried(first, second, place, target), _tried(second, first, place, target)),
+            (tried(first, second, place, target), tried(second, first, place, target)),
             trade_off(*_answers(stored, right, place)),
         )
         for place, kind in enumerate(KINDS)
@@ -122,7 +133,9 @@ def _accepted(pages: Sequence[_Page], target: float) -> Accepted:
     return Accepted(target, (names[0], names[1]), kinds, [strip for _, strip in wrong])
 
 
-def _tried(chosen_on: Sequence[_Page], used_on: Sequence[_Page], place: int, target: float) -> Chosen:
+def tried(
+    chosen_on: Sequence[AnsweredPage], used_on: Sequence[AnsweredPage], place: int, target: float
+) -> Chosen:
     """Return what a threshold from some pages keeps of others, all by a confidence fitted on the former.
 
     The threshold is chosen by how sure each page's answers are after a fit on the others of its half: after
@@ -146,7 +159,7 @@ def _chosen(chosen_on: _Answers, used_on: _Answers, target: float) -> Chosen:
     return Chosen(threshold, kept_by(threshold, *used_on))
 
 
-def _right(pages: Sequence[_Page]) -> list[tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]]:
+def _right(pages: Sequence[AnsweredPage]) -> list[tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]]:
     return [(page.outcomes.right, page.outcomes.numbers_right) for page in pages]
 
 
