@@ -102,7 +102,7 @@ class Training:
             now = time.monotonic()
             self.spent_s = now - began
             done = self.done
-            if done >= 1:
+            if done >= 1 and self.step:  # the shortest training takes a step
                 break
             self.take_step(batch, losses_of, precision, done)
             if measure is not None and self.step % measure.every == 0:

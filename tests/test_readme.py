@@ -58,7 +58,8 @@ def test_the_commands_for_networks_of_ones_own_work(
         allowed = (0, 7) if " promote " in line else (0,)
         done = run(line.replace("-o mine.safetensors", "-o mine.safetensors --minutes 0.02"), tmp_path)
         assert done.returncode in allowed, (line, done.stderr)
-        assert "number cells" in done.stdout if " promote " in line else done.stdout
+        words = {" promote ": "number cells", " train ": "old: drawn pages, digits"}
+        assert all(said in done.stdout for command, said in words.items() if command in line)
 
 
 def test_the_first_commands_print_what_is_shown(tmp_path: Path) -> None:
