@@ -49,6 +49,8 @@ def main() -> None:
     parser.add_argument("--counts", type=int, nargs="+", default=[50, 200])
     parser.add_argument("--minutes", type=float, default=0.5)
     parser.add_argument("--old", type=Path, required=True)
+    parser.add_argument("--boxes", type=Path, default=WEIGHTS / "digit_detector.safetensors")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
     args = parser.parse_args()
     print(describe_machine())
     args.output.mkdir(parents=True, exist_ok=True)
@@ -61,7 +63,7 @@ def main() -> None:
         for name, tests, teachers in folds(args.pages, labelled, hand, learn):
             trained = {}
             for n in args.counts:
-                for way in WAYS:
+                for way in args.ways:
                     file, n_learned = trained_by(teachers, n, way, f"{hand}-{name}", args)
                     trained[way, n] = file
                     learned.setdefault(n, []).append(n_learned)
@@ -104,7 +106,7 @@ def trained_by(
     for _ in write_label_set(few, [page for page in kept if page.digits]):
         pass
     words = ["--from", str(args.start.resolve()), "--data", few.name, "--held", "0", "-o", file.name]
-    words += ["--minutes", str(args.minutes), "--json"]
+    words += ["--minutes", str(args.minutes), "--boxes", str(args.boxes.resolve()), "--json"]
     if way == "last layer":
         words += ["--freeze", "features"]
     if way.endswith("old digits too"):

@@ -14,7 +14,13 @@ from cli.trainings import Job, folder_share, read_pages, started_from
 from models.checkpoint import load_checkpoint
 from models.classifier import ClassifierConfig, DigitClassifier
 from models.loaded import Detector, classifier_network, load_detector
-from models.train_classifier import classifier_batches, classifier_losses, classifier_recipe
+from models.train_classifier import (
+    BATCH,
+    BATCH_TO_GO_ON,
+    classifier_batches,
+    classifier_losses,
+    classifier_recipe,
+)
 from models.training import Measure
 from models.training_crops import TrainingCrops, mnist_crops, page_crops, pooled_crops, right_of
 from pipeline.confidence import REJECT
@@ -71,7 +77,8 @@ def train_digit_classifier(
         measure = Measure(
             _MEASURE_EVERY, lambda network: {_HELD: float(right_of(network, held, device).mean())}
         )
-    training.run(lambda rng: classifier_batches(learnt, rng), classifier_losses, measure)
+    n = BATCH if start is None else BATCH_TO_GO_ON
+    training.run(lambda rng: classifier_batches(learnt, rng, n), classifier_losses, measure)
     network = training.training.network
     metrics: dict[str, Any] = {}
     for folder in (folder_share(text)[0] for text in data):
