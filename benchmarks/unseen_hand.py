@@ -99,12 +99,9 @@ def trained_by(
     file = args.output / f"{which}.safetensors"
     every = [(k, place) for k, page in enumerate(teachers) for place in range(len(page.digits))]
     chosen = [every[k] for k in np.random.default_rng(n).permutation(len(every))[:n]]
-    if file.exists():
-        return file, len(chosen)
     few = args.output / f"labels-{name}-{n}"
     kept = [page.with_only({place for j, place in chosen if j == k}) for k, page in enumerate(teachers)]
-    for _ in write_label_set(few, [page for page in kept if page.digits]):
-        pass
+    assert len(list(write_label_set(few, [page for page in kept if page.digits])))
     words = ["--from", str(args.start.resolve()), "--data", few.name, "--held", "0", "-o", file.name]
     words += ["--minutes", str(args.minutes), "--boxes", str(args.boxes.resolve()), "--json"]
     if way == "last layer":
@@ -112,8 +109,13 @@ def trained_by(
     if way.endswith("old digits too"):
         words += ["--data", f"{args.old.resolve()}=0.5"]
     command = [sys.executable, "-c", "from cli.main import main; main()", "train", "classifier", *words]
+    told = args.output / f"{which}.json"
+    if told.exists():
+        if json.loads(told.read_text())["words"] != words:
+            raise SystemExit(f"{told} was made with other options: give another folder")
+        return file, len(chosen)
     done = subprocess.run(command, cwd=args.output, stdout=subprocess.PIPE, text=True, check=True)
-    (args.output / f"{which}.json").write_text(done.stdout.splitlines()[-1] + "\n")
+    told.write_text(json.dumps(json.loads(done.stdout.splitlines()[-1]) | {"words": words}) + "\n")
     return file, len(chosen)
 
 

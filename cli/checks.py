@@ -217,10 +217,10 @@ def _workers(settings: Settings) -> Check:
 
 
 def _weights(kind: str, settings: Settings) -> Check:
-    from models import loaded
+    from models.any_network import load_any
 
     file: Path = getattr(settings, kind)
-    sha256: str = getattr(loaded, f"load_{kind}")(file, settings.device).sha256
+    sha256 = load_any(kind, file, settings.device).sha256
     promoted = ", promoted" if file.is_relative_to(settings.networks) else ""
     return Check(
         kind, "ok", f"{file.name}{promoted}, {size(file.stat().st_size)}, sha256 {sha256[:16]}…, loads"

@@ -11,7 +11,7 @@ from torch import nn
 
 from cli.terminal import SCHEMA_VERSION, Column, print_json_line, print_table
 from cli.trainings import Job, folder_share, read_pages, started_from
-from models.checkpoint import load_checkpoint
+from models.checkpoint import Metadata, file_sha256, load_checkpoint
 from models.classifier import ClassifierConfig, DigitClassifier
 from models.loaded import Detector, classifier_network, load_detector
 from models.train_classifier import (
@@ -25,6 +25,7 @@ from models.training import Measure
 from models.training_crops import TrainingCrops, mnist_crops, page_crops, pooled_crops, right_of
 from pipeline.confidence import REJECT
 from pipeline.drawn_labels import drawn_label_set
+from pipeline.errors import MissingError, SourceError
 from pipeline.hands import holds_mnist
 from pipeline.label_sets import held_back
 from pipeline.settings import Settings
@@ -46,6 +47,19 @@ class GoingOn:
     measured_by: tuple[Path, ...]
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class _Before:
+    """The classifier that a training goes on from, and what both are measured by.
+
+    Without a network it learned from other pictures than this version shows, and can't be measured.
+    """
+
+    file: Path
+    network: nn.Module | None
+    metadata: Metadata
+    measured: dict[str, TrainingCrops]
+
+
 def train_digit_classifier(
     settings: Settings,
     data: tuple[str, ...],
@@ -57,7 +71,10 @@ def train_digit_classifier(
     *,
     as_json: bool,
 ) -> None:
-    """Train the digit classifier; where it goes on from another, say how both read what neither learned."""
+    """Train the digit classifier; where it goes on from another, say how both read what neither learned.
+
+    Raises SourceError where there is no digit to learn from, before anything is learned.
+    """
     start = going_on.start
     minutes = minutes or (MINUTES_TO_GO_ON if start else MINUTES)
     config = ClassifierConfig()
@@ -72,6 +89,11 @@ def train_digit_classifier(
     drawer = load_detector(boxes, "cpu") if boxes else None
     rng = np.random.default_rng(seed)
     learnt, held = _crops(data, drawer, going_on.held, rng)
+    n_digits = sum(int((part.classes != REJECT).sum()) for part, _ in learnt)
+    if not n_digits:
+        raise SourceError(f"{', '.join(data)}: no digit is labelled: there is nothing to learn from")
+    tests = [mnist_crops(folder, "t10k") for folder in _folders(data) if holds_mnist(folder)]
+    before = None if start is None else _before(start, going_on, held, drawer, rng, device)
     measure = None
     if len(held.classes):
         measure = Measure(
@@ -81,22 +103,14 @@ def train_digit_classifier(
     training.run(lambda rng: classifier_batches(learnt, rng, n), classifier_losses, measure)
     network = training.training.network
     metrics: dict[str, Any] = {}
-    for folder in (folder_share(text)[0] for text in data):
-        if holds_mnist(folder):
-            right = right_of(network, mnist_crops(folder, "t10k"), device)
-            metrics["mnist test accuracy"] = round(float(right.mean()), 4)
+    if tests:
+        right = right_of(network, pooled_crops(tests), device)
+        metrics["mnist test accuracy"] = round(float(right.mean()), 4)
     rows: list[dict[str, Any]] = []
-    if start is not None:
-        file = started_from(start, "digit-classifier")
-        before = classifier_network(file).to(device)
-        measured = {_HELD: held} | _measured(going_on.measured_by, drawer, rng)
-        rows = [
-            row for name, crops in measured.items() for row in _rows(name, crops, before, network, device)
-        ]
-        metrics["went on from"] = {"file": file.name, "read right": rows}
-        # until it is fitted anew, the confidence of the one before is the best there is
-        of_start = load_checkpoint(file, "digit-classifier")[1].confidence
-        training.metadata = replace(training.metadata, confidence=of_start)
+    if before is not None:
+        rows = _rows(before, network, device)
+        metrics |= _inherited(before) | {"went on from": {"file": before.file.name, "read right": rows}}
+        training.metadata = replace(training.metadata, confidence=before.metadata.confidence)
     training.finish(metrics, quietly=as_json or bool(rows))
     if as_json:
         print_json_line(
@@ -106,12 +120,16 @@ def train_digit_classifier(
                 "seed": seed,
                 "steps": training.training.step,
                 "seconds": round(training.training.spent_s, 1),
-                "learned_from": int(sum((part.classes != REJECT).sum() for part, _ in learnt)),
+                "learned_from": n_digits,
                 **metrics,
             }
         )
     elif rows:
         _print(rows)
+
+
+def _folders(data: Sequence[str]) -> list[Path]:
+    return [folder_share(text)[0] for text in data]
 
 
 def _crops(
@@ -129,36 +147,57 @@ def _crops(
     return learnt, pooled_crops(away)
 
 
-def _measured(
-    folders: Sequence[Path], drawer: Detector | None, rng: np.random.Generator
-) -> dict[str, TrainingCrops]:
-    """Return what else a training that goes on is measured by, by name."""
-    measured = {
-        folder.resolve().name: mnist_crops(folder, "t10k")
-        if holds_mnist(folder)
-        else page_crops(read_pages(folder), drawer, rng)
-        for folder in folders
-    }
+def _before(
+    start: str,
+    going_on: GoingOn,
+    held: TrainingCrops,
+    drawer: Detector | None,
+    rng: np.random.Generator,
+    device: torch.device,
+) -> _Before:
+    """Return the classifier that a training goes on from, and what both are measured by."""
+    file = started_from(start, "digit-classifier")
+    _, metadata = load_checkpoint(file, "digit-classifier", to_train=True)
+    try:
+        network = classifier_network(file).to(device)
+    except MissingError:  # of a version that showed other pictures: good to go on from, not to read with
+        network = None
+    measured = {_HELD: held}
+    for folder in going_on.measured_by:
+        name = folder.resolve().name if folder.resolve().name not in measured else str(folder)
+        measured[name] = (
+            mnist_crops(folder, "t10k")
+            if holds_mnist(folder)
+            else page_crops(read_pages(folder), drawer, rng)
+        )
     drawn = list(drawn_label_set(_N_DRAWN, _DRAWN_SEED))
-    return measured | {"old: drawn pages": page_crops(drawn, drawer, rng)}
+    return _Before(file, network, metadata, measured | {"old: drawn pages": page_crops(drawn, None, rng)})
 
 
-def _rows(
-    name: str, crops: TrainingCrops, before: nn.Module, after: nn.Module, device: torch.device
-) -> list[dict[str, Any]]:
-    """Return how the digits and the rejects of some crops are read before and after, those there are."""
-    right = [right_of(network, crops, device) for network in (before, after)]
-    is_reject = crops.classes == REJECT
-    return [
-        {
-            "name": f"{name}, {what}",
-            "n": int(some.sum()),
-            "before": round(float(right[0][some].mean()), 4),
-            "after": round(float(right[1][some].mean()), 4),
-        }
-        for what, some in (("digits", ~is_reject), ("rejects", is_reject))
-        if some.any()
-    ]
+def _inherited(before: _Before) -> dict[str, Any]:
+    """Return what the metadata says of a confidence that is still the old classifier's."""
+    if not before.metadata.confidence:
+        return {}
+    kept = {name: value for name, value in before.metadata.metrics.items() if name.startswith("with ")}
+    return kept | {"confidence of": file_sha256(before.file)}
+
+
+def _rows(before: _Before, after: nn.Module, device: torch.device) -> list[dict[str, Any]]:
+    """Return how the digits and the rejects of all that is measured are read before and after."""
+    rows = []
+    for name, crops in before.measured.items():
+        is_reject = crops.classes == REJECT
+        right = [
+            None if network is None else right_of(network, crops, device)
+            for network in (before.network, after)
+        ]
+        for what, some in (("digits", ~is_reject), ("rejects", is_reject)):
+            if some.any():
+                shares = [None if of is None else round(float(of[some].mean()), 4) for of in right]
+                rows.append(
+                    {"name": f"{name}, {what}", "n": int(some.sum()), "before": shares[0], "after": shares[1]}
+                )
+    return rows
 
 
 def _print(rows: Sequence[dict[str, Any]]) -> None:
@@ -168,5 +207,12 @@ def _print(rows: Sequence[dict[str, Any]]) -> None:
     )
     print_table(
         columns,
-        [(row["name"], f"{row['n']:,}", f"{row['before']:.4f}", f"{row['after']:.4f}") for row in rows],
+        [
+            (row["name"], f"{row['n']:,}", *(_shown(row[when]) for when in ("before", "after")))
+            for row in rows
+        ],
     )
+
+
+def _shown(share: float | None) -> str:
+    return "–" if share is None else f"{share:.4f}"

@@ -175,7 +175,7 @@ def _strips(
     from pipeline.change_sheet import change_strip
     from pipeline.runs import scan_of
 
-    settings = settings_of(ctx)
+    settings = settings_of(ctx, promoted=False)
     scan = scan_of(conn, page_id)
     # what could be read can be drawn, however large it is
     max_pixels = max(settings.max_pixels, scan.n_pixels)

@@ -61,16 +61,17 @@ def promote_if_better(settings: Settings, plain: Settings, every: AtHand, wish: 
     promoted = in_place(every.history.get(new.kind, ()))
     others = _others(settings, every, new)
     if new.sha256 == promoted or not others:
+        if wish.as_json:
+            print_json(_as_json(wish, [], taken=False))
         say(f"{every.called(new.kind, new.sha256)} is in place already: nothing to do")
         _tell_setting(plain, every, wish)
         return
     tests = _measured(settings, wish, others)
     refusals = [test.refusal for test in tests if test.refusal]
-    taken = not refusals and not wish.dry_run
-    if wish.as_json:
-        print_json(_as_json(wish, tests, taken=taken))
-    else:
+    if not wish.as_json:
         _print(every, wish, tests)
+    elif refusals or wish.dry_run:
+        print_json(_as_json(wish, tests, taken=False))
     metadata = kind_of(new.file)[1]
     _tell_about(settings, every, wish, metadata)
     name = f"{new.kind} {new.id} ({new.name})"
@@ -83,6 +84,8 @@ def promote_if_better(settings: Settings, plain: Settings, every: AtHand, wish: 
     figures = {"on": str(wish.folder.resolve()), "p_bar": wish.p_bar, "tests": [_figures(t) for t in tests]}
     replaced = every.in_place[new.kind] or others[0][0]
     promote(plain.networks, new.kind, new.sha256, over=promoted, replaced=replaced, figures=figures)
+    if wish.as_json:  # not before it is so
+        print_json(_as_json(wish, tests, taken=True))
     say(f"{name} is promoted")
     _tell_setting(plain, every, wish)
 
@@ -179,6 +182,11 @@ def _tell_about(settings: Settings, every: AtHand, wish: Wish, metadata: Metadat
     if not fitted.confidence:
         say("note: the classifier has no fitted confidence; `archive train confidence` gives it one")
         return
+    if "confidence of" in fitted.metrics:
+        say(
+            f"note: its confidence is that of {fitted.metrics['confidence of'][:SHOWN_HASH]}, from which it"
+            " went on; `archive train confidence` fits its own"
+        )
     reads = {**every.reads, new.kind: new.sha256}
     others = [kind for kind in NETWORKS if fitted.metrics.get(f"with {kind}", reads[kind]) != reads[kind]]
     if others:
@@ -210,7 +218,7 @@ def _as_json(wish: Wish, tests: Sequence[Tested], *, taken: bool) -> dict[str, A
         "on": str(wish.folder),
         "p_bar": wish.p_bar,
         "tests": [_figures(test) | {"refusal": test.refusal or None} for test in tests],
-        "better": not any(test.refusal for test in tests),
+        "better": bool(tests) and not any(test.refusal for test in tests),
         "promoted": taken,
     }
 

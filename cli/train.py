@@ -69,7 +69,7 @@ def detector(
     from models.train_detector import Windows, detector_batches, detector_losses, detector_recipe
 
     config, recipe = DetectorConfig(), detector_recipe(minutes, seed, goes_on=start is not None)
-    job = Job(settings_of(ctx).device, output, start, data)
+    job = Job(settings_of(ctx, promoted=False).device, output, start, data)
     training = job.begin("digit-detector", lambda: DigitDetector(config), asdict(config), recipe)
     pages = read_sets(data)
     training.run(lambda rng: detector_batches(pages, Windows(), rng), detector_losses)
@@ -97,7 +97,7 @@ def orienter(
     from models.train_orienter import orienter_batches, orienter_losses, orienter_recipe
 
     config, recipe = OrienterConfig(), orienter_recipe(minutes, seed, goes_on=start is not None)
-    job = Job(settings_of(ctx).device, output, start, data)
+    job = Job(settings_of(ctx, promoted=False).device, output, start, data)
     training = job.begin("page-orienter", lambda: PageOrienter(config), asdict(config), recipe)
     pages = read_sets(data)
     training.run(lambda rng: orienter_batches(pages, rng), orienter_losses)
@@ -139,7 +139,7 @@ def recogniser(
     from models.train_recogniser import page_numbers, recogniser_batches, recogniser_losses, recogniser_recipe
 
     config, recipe = RecogniserConfig(), recogniser_recipe(minutes, seed, goes_on=start is not None)
-    job = Job(settings_of(ctx).device, output, start, data)
+    job = Job(settings_of(ctx, promoted=False).device, output, start, data)
     training = job.begin("number-recogniser", lambda: NumberRecogniser(config), asdict(config), recipe)
     drawer = load_detector(boxes, "cpu")
     rng = np.random.default_rng(seed)

@@ -88,19 +88,24 @@ def classifier(
       cnn-simple-3, -5, -7  plain convolutions with one size of kernel
       features+head         a network's features with the best of three simple classifiers
     """
-    settings = settings_of(ctx)
+    settings = settings_of(ctx, promoted=False)
     if recipe is not None:
         if freeze or boxes or measure or (start and recipe != "features+head"):
             raise UsageError(f"--recipe {recipe} takes none of --from, --freeze, --boxes and --measure")
+        if minutes and recipe == "features+head":
+            raise UsageError("--recipe features+head takes no --minutes")
+        if any("=" in text for text in data):
+            raise UsageError(f"--recipe {recipe} learns from all digits alike: --data takes no share")
         data = data or ("mnist",)
         if recipe == "features+head":
             from cli.train_head import train_head
 
+            output = output or _unless_there(Path(f"{recipe}-{seed}.skops"))
             train_head(settings, data, output, start or "shipped", seed, as_json=json)
         else:
             from cli.train_reference import train_reference
 
-            output = output or Path(f"{recipe}-{seed}.safetensors")
+            output = output or _unless_there(Path(f"{recipe}-{seed}.safetensors"))
             train_reference(settings, recipe, data, output, minutes, seed, as_json=json)
         return
     for missing, option in ((not data, "--data"), (output is None, "--output")):
@@ -113,3 +118,10 @@ def classifier(
 
     going_on = GoingOn(start, freeze is not None, held if start else 0.0, measure)
     train_digit_classifier(settings, data, output, minutes, seed, boxes, going_on, as_json=json)
+
+
+def _unless_there(file: Path) -> Path:
+    """Return a file that nobody named, unless it is there: another training made it."""
+    if file.exists():
+        raise UsageError(f"{file} is there already; remove it, or name another with -o")
+    return file

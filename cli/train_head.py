@@ -22,14 +22,14 @@ _HELD = 0.3  # of the training digits validate
 
 
 def train_head(
-    settings: Settings, data: Sequence[str], output: Path | None, start: str, seed: int, *, as_json: bool
+    settings: Settings, data: Sequence[str], output: Path, start: str, seed: int, *, as_json: bool
 ) -> None:
     """Choose a simple classifier on the features of a trained one, and write it with its pictures."""
-    output = output or Path(f"features+head-{seed}.skops")
     check_folder(output)
     device = pick_device(settings.device)
     file = started_from(start, "digit-classifier")
     network = classifier_network(file).to(device)
+    tests = [mnist_crops(folder_share(text)[0], "t10k") for text in data]
     began, began_cpu = time.monotonic(), time.process_time()
     crops = [mnist_crops(folder_share(text)[0]) for text in data]
     seen = np.concatenate([features_of(network, part, device) for part in crops])
@@ -40,7 +40,6 @@ def train_head(
     chosen = choose_head(learnt, validating, seed)
     save_head(output, chosen.head)
     seconds, cpu_seconds = time.monotonic() - began, time.process_time() - began_cpu
-    tests = [mnist_crops(folder_share(text)[0], "t10k") for text in data]
     truth = np.concatenate([part.classes for part in tests])
     read = chosen.head.predict(np.concatenate([features_of(network, part, device) for part in tests]))
     accuracies = {name: round(rows[-1][1], 4) for name, rows in chosen.by_labels.items()}

@@ -39,6 +39,7 @@ def train_reference(
     The last share of the training digits validates, and the test digits are read once, at the end.
     """
     reference = REFERENCES[name]
+    test = pooled_digits(data, "t10k")
     learnt, validating = pooled_digits(data, "train").parted(reference.held)
     kind, config = reference_metadata(name)
     job = Job(settings.device, output, None, tuple(data))
@@ -49,7 +50,7 @@ def train_reference(
         reference.recipe(seed, minutes, len(learnt)),
     )
     device = training.training.device
-    began = time.process_time()
+    began, goes_on = time.process_time(), training.training.step > 0
     training.run(
         lambda rng: reference_batches(learnt, reference.batch, rng),
         lambda network, batch, at: reference_losses(network, batch, reference, at),
@@ -59,14 +60,13 @@ def train_reference(
         ),
     )
     cpu_s = time.process_time() - began
-    test = pooled_digits(data, "t10k")
     network = training.training.network
     read = digit_chances(network, test.images, device).argmax(axis=1)
     figures = {
         "parameters": sum(weight.numel() for weight in network.parameters()),
         "steps": training.training.step,
         "seconds": round(training.training.spent_s, 1),
-        "cpu_seconds": round(cpu_s, 1),
+        "cpu_seconds": None if goes_on else round(cpu_s, 1),  # of a training that was cut nobody knows
         "validation_accuracy": round(digit_accuracy(network, validating, device), 4),
         "test_accuracy": round(float((read == test.digits).mean()), 4),
     }

@@ -52,6 +52,8 @@ class Job:
         network = build()
         if self.start is not None:
             file = started_from(self.start, kind)
+            if file.resolve() == self.output.resolve():
+                raise UsageError(f"{file}: would be overwritten by what goes on from it; give another -o")
             weights, _ = load_checkpoint(file, kind, to_train=True)
             grow_into(network, weights, file)
         if learns:
@@ -136,7 +138,12 @@ def read_pages(folder: Path) -> list[LabelledPage]:
 
 
 def check_folder(file: Path) -> None:
-    """Raise OutputError where the folder of a file that will be written is not there."""
+    """Raise OutputError where the folder of a file that will be written is not there.
+
+    Raises UsageError for a name that the picture beside it would take.
+    """
+    if file.suffix == ".png":
+        raise UsageError(f"{file}: is the name of the picture beside it; name the checkpoint otherwise")
     if not file.resolve().parent.is_dir():
         raise OutputError(f"{file}: its folder is not there; make it first")
 

@@ -21,6 +21,7 @@ from models.scale import DIGIT_PX, ORIENT_DIGIT_PX
 from pipeline.crops import CROP_SIZE_PX, CROP_ZOOM, VIEWS
 from pipeline.errors import MissingError, OutputError
 from pipeline.hands import MNIST_PX
+from pipeline.settings import NETWORKS
 from pipeline.strips import STRIP_DIGIT_PX, STRIP_PX
 
 FORMAT_VERSION = 1
@@ -72,7 +73,9 @@ def load_checkpoint(
     Weights that were shown other pictures than this version shows are only good to train on from.
     """
     if not file.exists():
-        raise MissingError(f"{file}: there are no weights here; give others with --{kind.rpartition('-')[2]}")
+        name = kind.rpartition("-")[2]
+        hint = f"; give others with --{name}" if name in NETWORKS else ""
+        raise MissingError(f"{file}: there are no weights here{hint}")
     try:
         with safe_open(file, framework="pt") as opened:
             weights = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (no mapping)

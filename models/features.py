@@ -56,9 +56,10 @@ def features_of(network: DigitClassifier, crops: TrainingCrops, device: torch.de
     network.eval()
     features = [np.zeros((0, network.classes.in_features), np.float32)]
     with torch.inference_mode():
-        for start in range(0, len(crops.seen), _BATCH):
-            seen = torch.from_numpy(crops.seen[start : start + _BATCH]).to(device).float().div(255)
-            features.append(network.features(seen).float().cpu().numpy())
+        seen = crops.seen
+        for start in range(0, len(seen), _BATCH):
+            some = torch.from_numpy(seen[start : start + _BATCH]).to(device).float().div(255)
+            features.append(network.features(some).float().cpu().numpy())
     return np.concatenate(features)
 
 

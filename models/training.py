@@ -107,6 +107,7 @@ class Training:
             self.take_step(batch, losses_of, precision, done)
             if measure is not None and self.step % measure.every == 0:
                 self._measure(measure)
+                began += time.monotonic() - now  # to measure is no part of the minutes
             if now - said >= _SAY_EVERY_S:
                 said = now
                 self.curve.append((self.spent_s / 60, dict(self.running)))
@@ -172,7 +173,8 @@ class Training:
         self.average = state["average"]
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.spent_s = state["step"], state["spent_s"]
-        self.running, self.curve, self.measured = state["running"], state["curve"], state["measured"]
+        self.running, self.curve = state["running"], state["curve"]
+        self.measured = state.get("measured", [])  # an earlier version measured nothing
 
     def take_step(
         self,

@@ -76,9 +76,10 @@ def right_of(network: nn.Module, crops: TrainingCrops, device: torch.device) -> 
     """Return whether the best class of each crop, of all eleven, is right, bool (N,)."""
     best = [np.zeros(0, np.int64)]
     with torch.inference_mode():
-        for start in range(0, len(crops.seen), _BATCH):
-            seen = torch.from_numpy(crops.seen[start : start + _BATCH]).to(device).float().div(255)
-            logits = network(seen.contiguous(memory_format=torch.channels_last))
+        seen = crops.seen
+        for start in range(0, len(seen), _BATCH):
+            some = torch.from_numpy(seen[start : start + _BATCH]).to(device).float().div(255)
+            logits = network(some.contiguous(memory_format=torch.channels_last))
             best.append(logits.argmax(dim=1).cpu().numpy())
     return np.asarray(np.concatenate(best) == crops.classes)
 

@@ -18,11 +18,13 @@ from pathlib import Path
 
 from pipeline.errors import BusyError, OutputError, SourceGoneError
 
+HISTORY, LOCK = "promoted.json", ".lock"
 ENDING, CARD_ENDING, PART_ENDING = ".safetensors", ".json", ".part"
 _NAME_LENGTH = 16  # of a file: so much of its hash
 _PATIENCE_S = 5.0
 _LOOK_EVERY_S = 0.1
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_OWN_PART = re.compile(r"[0-9a-f]{16}\.(safetensors|json)\.part")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,13 +116,15 @@ def locked(folder: Path) -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        fd = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        fd = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     except OSError as error:
         raise OutputError(f"{folder}: networks can't be kept here: {error.strerror}") from error
     try:
         _lock(fd, folder)
-        for part in folder.rglob("*" + PART_ENDING):
-            part.unlink(missing_ok=True)
+        (folder / (HISTORY + PART_ENDING)).unlink(missing_ok=True)
+        for part in folder.glob("*/*" + PART_ENDING):
+            if _OWN_PART.fullmatch(part.name):  # the folder may have other files too
+                part.unlink(missing_ok=True)
         yield
     finally:
         os.close(fd)  # which lets go of the lock, as the end of the process does

@@ -4,7 +4,6 @@ Pairs are tested as by McNemar 1947, exactly: of those that only one of the two 
 to be the one's as the other's where both are equally good.  F1 is compared by resampling whole pages.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -101,7 +100,10 @@ def mcnemar(n_only_a: int, n_only_b: int) -> float:
     0.03125
     """
     n = n_only_a + n_only_b
-    tail = sum(math.comb(n, k) for k in range(min(n_only_a, n_only_b) + 1))
+    term, tail = 1, 0  # n over k, and the sum of them
+    for k in range(min(n_only_a, n_only_b) + 1):
+        tail += term
+        term = term * (n - k) // (k + 1)
     return min(1.0, float(2 * tail / 2**n))
 
 

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import BusyError, MissingError
-from pipeline.network_store import file_hash, is_sha256, locked, network_file, now, write_whole
+from pipeline.network_store import HISTORY, file_hash, is_sha256, locked, network_file, now, write_whole
 
-HISTORY = "promoted.json"
 PROMOTED, ROLLED_BACK = "promoted", "rolled back"
 SCHEMA_VERSION = 1
 

@@ -1,8 +1,9 @@
 """How much can be accepted without a person: the threshold that keeps answers as accurate as is asked for.
 
 A threshold counts only where the answers that it keeps would be accurate enough with one more of them, and
-that one wrong: the bound of conformal risk control (Angelopoulos and others 2022), which a small sample that
-was lucky does not meet.
+that one wrong, which a small sample that was lucky does not meet.  It is the correction of conformal risk
+control (Angelopoulos and others 2022) without its guarantee: the share of wrong answers among those kept
+does not only fall as the threshold rises.  `benchmarks/halves.py` measures how well it holds.
 """
 
 import math

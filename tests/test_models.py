@@ -212,6 +212,8 @@ def test_a_setting_goes_before_a_promotion(folder: Path, said: Said, monkeypatch
     put_in_place(SHIPPED)
     words = ("models", "promote", str(SHIPPED), "--on", "register")
     assert said(*words)[1].endswith("is in place already: nothing to do\n")
+    told = json.loads(said(*words, "--json")[0])
+    assert (told["tests"], told["better"], told["promoted"]) == ([], False, False)
     Path("archive.toml").write_text('classifier = "worse.safetensors"\n')
     assert "names worse.safetensors, which goes before: take it away" in said(*words)[1]
     assert load_settings().classifier == Path("worse.safetensors")

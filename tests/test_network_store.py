@@ -191,3 +191,13 @@ def test_a_place_that_cannot_be_written_is_an_error(tmp_path: Path, file: tuple[
     (tmp_path / "judge").touch()
     with pytest.raises(OutputError, match="can't be written"):
         add(tmp_path, path, "judge", sha256, name="x", note="")
+
+
+def test_other_files_in_the_folder_of_the_store_are_left_alone(tmp_path: Path) -> None:
+    theirs = [tmp_path / "film.mkv.part", tmp_path / "classifier" / "draft.part", tmp_path / "a/b/c.part"]
+    ours = [tmp_path / "promoted.json.part", tmp_path / "classifier" / f"{'0a' * 8}.safetensors.part"]
+    for part in (*theirs, *ours):
+        part.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(b"half")
+    with locked(tmp_path):
+        assert all(part.exists() for part in theirs) and not any(part.exists() for part in ours)

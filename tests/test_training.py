@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from models.checkpoint import load_checkpoint
+from cli.main import run
+from models.checkpoint import SHOWN, load_checkpoint, save_checkpoint
 from models.loaded import load_classifier, load_detector, load_orienter, load_recogniser
 from models.train_classifier import change_crops, classifier_batches
 from models.training import Recipe, Training
@@ -229,3 +230,59 @@ def test_held_back_pages_are_whole_and_few_pages_give_digits(drawn: Path) -> Non
     assert kept.isdisjoint(digit.box.corners for digit in away[0].digits)
     x, y = (int(v) for v in away[0].digits[0].box.centre)
     assert learnt[0].known[y, x] == 0  # nothing is taught where a digit is held back
+
+
+def test_a_classifier_goes_on_from_one_that_saw_other_pictures(
+    drawn: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights, metadata = load_checkpoint(WEIGHTS / "digit_classifier.safetensors", "digit-classifier")
+    monkeypatch.chdir(drawn)
+    with monkeypatch.context() as earlier:
+        earlier.setitem(SHOWN, "digit-classifier", {"digit_px": 20})
+        save_checkpoint(Path("old.safetensors"), weights, metadata)
+    words = ["train", "classifier", "--from", "old.safetensors", "--data", "drawn", "--minutes", "0.01"]
+    assert run([*words, "--held", "0", "-o", "new.safetensors"]) == 0
+    rows = capsys.readouterr().out.splitlines()[1:]
+    assert rows and all(row.split()[-2] == "–" for row in rows)  # it can't be measured, and is gone on from
+    assert run([*words, "-o", "old.safetensors"]) == 2
+    assert "would be overwritten" in capsys.readouterr().err
+    assert load_checkpoint(Path("old.safetensors"), "digit-classifier", to_train=True)
+
+
+def test_what_no_classifier_learns_from_is_one_line(
+    drawn: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    blank = LabelledPage("blank", np.zeros((200, 200), np.uint8), np.full((200, 200), 2, np.uint8), (), 0)
+    assert len(list(write_label_set(drawn / "blank", [blank]))) == 1
+    (drawn / "nothing").mkdir(exist_ok=True)
+    monkeypatch.chdir(drawn)
+    for words, code, said in (
+        (["--data", "blank", "-o", "x.safetensors"], 5, "no digit is labelled"),
+        (["--data", "drawn", "-o", "x.png"], 2, "name of the picture"),
+        (
+            ["--from", "shipped", "--data", "drawn", "--measure", "nothing", "-o", "x.safetensors"],
+            5,
+            "nothing",
+        ),
+    ):
+        assert run(["train", "classifier", *words]) == code
+        told = capsys.readouterr().err
+        assert told.count("\n") == 1 and said in told
+
+
+def test_what_was_measured_survives_a_pause_and_an_earlier_version_measured_nothing(tmp_path: Path) -> None:
+    def training() -> Training:
+        torch.manual_seed(0)
+        recipe = Recipe(0.0, 0.01, 0.0, seed=0, n_steps=4, optimizer="adam", plain=True)
+        return Training(torch.nn.Linear(3, 1), recipe, torch.device("cpu"))
+
+    first, second = training(), training()
+    first.measured = [(0.1, {"validation": 0.5})]
+    first.save_state(tmp_path / "state", "a recipe")
+    second.load_state(tmp_path / "state", "a recipe")
+    assert second.measured == first.measured
+    state = torch.load(tmp_path / "state", weights_only=True)
+    del state["measured"]
+    torch.save(state, tmp_path / "state")
+    second.load_state(tmp_path / "state", "a recipe")
+    assert second.measured == []
