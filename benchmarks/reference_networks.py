@@ -82,9 +82,12 @@ def main() -> None:
         ]
         print(row("vote of the three", None, None, accuracies(votes, sets)))
     names = [name for name in args.only if name != "features+head"]
-    for what, end in (("curves", ".png"), ("confusions", "-confusions.png")):
+    for what, end, across, width_px in (
+        ("curves", ".png", 2, 760),
+        ("confusions", "-confusions.png", 3, 560),
+    ):
         picture = args.output / f"reference-{what}.png"
-        tile([args.output / f"{name}-0{end}" for name in names], picture)
+        tile([args.output / f"{name}-0{end}" for name in names], picture, across, width_px)
         print(f"seed 0: {picture}", file=sys.stderr)
     for name, blind in (("ours, as shipped", False), ("ours, its far view blank", True)):
         print(row(name, n_of_ours(), None, accuracies([read_by_ours(sets, blind=blind)], sets)))
@@ -198,7 +201,7 @@ def read_by_ours(sets: Sets, *, blind: bool) -> dict[str, np.ndarray]:
     return read
 
 
-def tile(pictures: list[Path], file: Path, across: int = 3, width_px: int = 560) -> None:
+def tile(pictures: list[Path], file: Path, across: int, width_px: int) -> None:
     """Draw pictures of one shape side by side, reduced, into one file."""
     parts = [Image.open(picture).convert("RGB") for picture in pictures]
     height_px = round(parts[0].height * width_px / parts[0].width)

@@ -123,11 +123,12 @@ class Training:
         on_save()
 
     def _measure(self, measure: Measure) -> None:
-        """Keep the figures of the weights that would be kept now."""
+        """Keep the figures of the weights that would be kept now, and the losses so far."""
         learning = {name: value.clone() for name, value in self.network.state_dict().items()}
         self.network.load_state_dict(self.average)
         self.network.eval()
         self.measured.append((self.spent_s / 60, measure.figures_of(self.network)))
+        self.curve.append((self.spent_s / 60, dict(self.running)))
         self.network.load_state_dict(learning)
         _learning(self.network)
 

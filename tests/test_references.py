@@ -221,6 +221,7 @@ def test_a_plain_recipe_ends_after_its_steps_and_measures_on_the_way(tmp_path: P
     measure = Measure(2, lambda network: {"weight": float(network.weight.detach().sum())})
     whole.run(batches(), losses, lambda at: None, lambda: None, measure)
     assert whole.step == 5 and len(whole.measured) == 3  # after 2 and 4 steps, and at the end
+    assert len(whole.curve) == 3  # a short training has a curve too
     assert whole.optimizer.param_groups[0]["lr"] == 0.1
     by_hand = torch.nn.Linear(3, 1)
     by_hand.load_state_dict(training().network.state_dict())
