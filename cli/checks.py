@@ -3,16 +3,17 @@
 import os
 import platform
 import shutil
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
-from cli.terminal import counted, size
+from cli.terminal import SCHEMA_VERSION, counted, print_json, print_wrapped, say, size
 from pipeline.database import HEAD, OwnerLock, open_database, reading
 from pipeline.engines import name_of, parse_url, sqlite_file
 from pipeline.errors import ArchiveError, BusyError
@@ -40,8 +41,30 @@ class Check:
     mend: str = ""
 
 
-def every_check(settings: Settings) -> Iterator[Check]:
-    """Look at one thing after the other; whatever goes wrong is a check that failed."""
+def print_checks(checks: Iterable[Check], *, as_json: bool) -> int:
+    """Print checks as they come; return how many failed."""
+    done = []
+    for check in checks:
+        done.append(check)
+        if not as_json:  # one by one: loading the weights takes a while
+            print_wrapped(f"{check.state:<5} {check.name:<11} ", check.found)
+            if check.mend:
+                print_wrapped(f"      {'':<11} → ", check.mend)
+            sys.stdout.flush()
+    n_wrong = sum(check.state == "fail" for check in done)
+    if as_json:
+        values = [asdict(check) for check in done]
+        print_json({"schema_version": SCHEMA_VERSION, "ok": not n_wrong, "checks": values})
+    if n_wrong:
+        say(f"{counted(n_wrong, 'thing')} to mend")
+    return n_wrong
+
+
+def every_check(settings: Settings, trouble: str = "") -> Iterator[Check]:
+    """Look at one thing after the other; whatever goes wrong is a check that failed.
+
+    `trouble` is what is the matter with the promoted networks, which `settings` then leave out.
+    """
     yield Check("archive", "ok", f"{metadata.version('archive')}, Python {platform.python_version()}")
     yield _libraries()
     yield _machine()
@@ -55,6 +78,8 @@ def every_check(settings: Settings) -> Iterator[Check]:
         yield _tried("workers", lambda: _workers(settings), "")
     else:
         yield _tried("queue", _queue, "install again: pip install --force-reinstall celery kombu")
+    if trouble:
+        yield Check("promoted", "fail", trouble)
     for kind in NETWORKS:
         yield _tried(kind, partial(_weights, kind, settings), f"install again, or --{kind}")
 
@@ -192,8 +217,11 @@ def _workers(settings: Settings) -> Check:
 
 
 def _weights(kind: str, settings: Settings) -> Check:
-    from models import loaded
+    from models.any_network import load_any
 
     file: Path = getattr(settings, kind)
-    sha256: str = getattr(loaded, f"load_{kind}")(file, settings.device).sha256
-    return Check(kind, "ok", f"{file.name}, {size(file.stat().st_size)}, sha256 {sha256[:16]}…, loads")
+    sha256 = load_any(kind, file, settings.device).sha256
+    promoted = ", promoted" if file.is_relative_to(settings.networks) else ""
+    return Check(
+        kind, "ok", f"{file.name}{promoted}, {size(file.stat().st_size)}, sha256 {sha256[:16]}…, loads"
+    )

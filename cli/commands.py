@@ -19,6 +19,8 @@ class Command:
     variables: tuple[str, ...] = ()
 
 
+_TRAINING = ("DATA", "OUTPUT", "MINUTES", "SEED", "START")  # what every training on labels takes
+
 COMMANDS = {
     "ingest": Command(
         "cli.ingest:ingest",
@@ -52,6 +54,24 @@ COMMANDS = {
         "Measure how well pages are read whose truth is known.",
         ("OUTPUT", "PART", "SIZES", "TURNS", "REQUIRE", "JSON"),
     ),
+    "threshold": Command(
+        "cli.threshold:threshold",
+        "Say how much can be accepted without a person, and how sure it must be.",
+        ("TARGET", "OUTPUT", "JSON"),
+    ),
+    "compare": Command(
+        "cli.compare:compare",
+        "Say what changed between two runs, digit by digit.",
+        ("OUTPUT", "LIMIT", "JSON"),
+    ),
+    "models": Command(
+        "cli.models:models",
+        "Add networks, see what each read, promote the better one.",
+        (
+            *("LIST_JSON", "SHOW_JSON", "VERIFY_JSON", "ADD_NAME", "ADD_NOTE"),
+            *("PROMOTE_FOLDER", "PROMOTE_BY", "PROMOTE_P_BAR", "PROMOTE_DRY_RUN", "PROMOTE_JSON"),
+        ),
+    ),
     "doctor": Command("cli.doctor:doctor", "Check what is needed, and say how to mend it.", ("JSON",)),
     "labels": Command(
         "cli.labels:labels",
@@ -62,13 +82,12 @@ COMMANDS = {
         "cli.train:train",
         "Train a network.",
         (
-            *("ORIENTER_OUTPUT", "ORIENTER_MINUTES", "ORIENTER_SEED", "ORIENTER_START"),
-            *("DETECTOR_OUTPUT", "DETECTOR_MINUTES", "DETECTOR_SEED", "DETECTOR_START"),
-            *("CLASSIFIER_OUTPUT", "CLASSIFIER_MINUTES", "CLASSIFIER_SEED", "CLASSIFIER_START"),
-            *("CLASSIFIER_MNIST", "CLASSIFIER_BOXES", "CONFIDENCE_OUTPUT"),
+            *(f"{kind}_{option}" for kind in ("ORIENTER", "DETECTOR", "CLASSIFIER") for option in _TRAINING),
+            *("CLASSIFIER_BOXES", "CLASSIFIER_FREEZE", "CLASSIFIER_HELD", "CLASSIFIER_MEASURE"),
+            *("CLASSIFIER_RECIPE", "CLASSIFIER_JSON", "CONFIDENCE_OUTPUT"),
             *("RESCORER_OUTPUT", "RESCORER_MINUTES", "RESCORER_SEED", "RESCORER_HANDS"),
-            *("RECOGNISER_OUTPUT", "RECOGNISER_MINUTES", "RECOGNISER_SEED", "RECOGNISER_START"),
-            *("RECOGNISER_BOXES", "JUDGE_OUTPUT", "JUDGE_MINUTES", "JUDGE_SEED", "JUDGE_HANDS"),
+            *(f"RECOGNISER_{option}" for option in (*_TRAINING, "BOXES")),
+            *("JUDGE_OUTPUT", "JUDGE_MINUTES", "JUDGE_SEED", "JUDGE_HANDS"),
         ),
     ),
 }

@@ -1,12 +1,8 @@
 """`archive doctor`: what is needed, what is wrong, and how to mend it."""
 
-import sys
-from dataclasses import asdict
-
 import click
 
 from cli.options import broker_option, common_options, json_option, reading_options, settings_of
-from cli.terminal import SCHEMA_VERSION, counted, print_json, print_wrapped, say
 from pipeline.errors import MissingError
 
 
@@ -31,20 +27,12 @@ def doctor(ctx: click.Context, json: bool) -> None:
       archive doctor --json
       archive --database postgresql://server/archive doctor
     """
-    from cli.checks import every_check
+    from cli.checks import every_check, print_checks
 
-    checks = []
-    for check in every_check(settings_of(ctx)):
-        checks.append(check)
-        if not json:  # one by one: loading the weights takes a while
-            print_wrapped(f"{check.state:<5} {check.name:<11} ", check.found)
-            if check.mend:
-                print_wrapped(f"      {'':<11} → ", check.mend)
-            sys.stdout.flush()
-    n_wrong = sum(check.state == "fail" for check in checks)
-    if json:
-        values = [asdict(check) for check in checks]
-        print_json({"schema_version": SCHEMA_VERSION, "ok": not n_wrong, "checks": values})
-    if n_wrong:
-        say(f"{counted(n_wrong, 'thing')} to mend")
+    trouble = ""
+    try:
+        settings = settings_of(ctx)
+    except MissingError as error:  # of a promoted network: everything else is looked at all the same
+        settings, trouble = settings_of(ctx, promoted=False), str(error)
+    if print_checks(every_check(settings, trouble), as_json=json):
         ctx.exit(MissingError.exit_code)

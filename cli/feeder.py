@@ -26,7 +26,7 @@ def feeder(ctx: click.Context) -> None:
     from cli.worker import log_to_stderr, settings_of_many
     from workers.feeding import feed
 
-    settings = settings_of_many(ctx)
+    settings = settings_of_many(ctx, promoted=False)
     log_to_stderr()
     with stop_requests() as request:
         feed(settings, lambda: request.number is not None)

@@ -40,7 +40,7 @@ def fit_on_pages(settings: Settings, folder: Path, output: Path) -> tuple[str, i
             "digit": list(fitted.digit),
             "number": list(fitted.number),
         },
-        metrics=metadata.metrics
+        metrics={name: value for name, value in metadata.metrics.items() if name != "confidence of"}
         | {
             "confidence fitted on": folder.resolve().name,
             "with detector": chain.detector.sha256,

@@ -110,7 +110,7 @@ def _dry_run(ctx: click.Context, paths: tuple[Path, ...], *, again: bool, json: 
     from cli.registering import Tally, count_only, look
     from cli.summary import plan_json, tell_plan
 
-    settings = settings_of(ctx)
+    settings = settings_of(ctx, promoted=False)
     tally = Tally()
     with ExitStack() as stack:
         db = None  # where there is no database yet, a dry run makes none

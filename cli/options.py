@@ -25,8 +25,8 @@ FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
 
 
 def common_options(command: Decorated) -> Decorated:
-    """Add --database, --files, --config and -v to a command or to the group of them."""
-    for add in (_verbose, _config, _files, _database):  # the last one added is shown first
+    """Add --database, --files, --networks, --config and -v to a command or to the group of them."""
+    for add in (_verbose, _config, _networks, _files, _database):  # the last one added is shown first
         command = add(command)
     return command
 
@@ -92,14 +92,28 @@ def json_option(command: Decorated) -> Decorated:
     return click.option("--json", is_flag=True, help="Print JSON, with its schema_version.")(command)
 
 
-def settings_of(ctx: click.Context) -> "Settings":
-    """Return the settings in force for this command; SettingsError for one that is wrong or unknown."""
+def data_option(*, required: bool) -> Callable[[Decorated], Decorated]:
+    """Return what adds --data to a training."""
+    return click.option(
+        "--data",
+        multiple=True,
+        required=required,
+        metavar="FOLDER[=SHARE]",
+        help="Learn from this; may be given several times.",
+    )
+
+
+def settings_of(ctx: click.Context, *, promoted: bool = True) -> "Settings":
+    """Return the settings in force for this command; SettingsError for one that is wrong or unknown.
+
+    Promoted networks are among them, or MissingError; `promoted=False` is for a command that reads with none.
+    """
     # here and not at the top: --help must not wait for pydantic
     from pipeline.settings import load_settings
 
     level = logging.INFO if is_verbose(ctx) else logging.WARNING
     logging.basicConfig(level=level, format="archive: %(message)s")
-    return load_settings(ctx.meta.get(OPTIONS, {}), ctx.meta.get(CONFIG), VARIABLES)
+    return load_settings(ctx.meta.get(OPTIONS, {}), ctx.meta.get(CONFIG), VARIABLES, promoted=promoted)
 
 
 @contextmanager
@@ -107,7 +121,7 @@ def database_of(ctx: click.Context, *, create: bool = False) -> "Iterator[Engine
     """Open the database of this command, and let go of it at the end; raises as `open_database` does."""
     from pipeline.database import open_database
 
-    db = open_database(settings_of(ctx).database_url, create=create)
+    db = open_database(settings_of(ctx, promoted=False).database_url, create=create)
     try:
         yield db
     finally:
@@ -157,6 +171,13 @@ _database = _setting(
     "--database", "database_url", "URL", str, "The database: a file, or postgresql://…  [default: archive.db]"
 )
 _files = _setting("--files", "files_url", "URL", str, "Where crops are kept.  [default: beside the database]")
+_networks = _setting(
+    "--networks",
+    "networks_folder",
+    "FOLDER",
+    str,
+    "Where added and promoted networks are kept.  [default: beside the database]",
+)
 _config = click.option(
     "--config",
     type=FILE,

@@ -8,12 +8,11 @@ import click
 
 from cli.options import common_options, database_of, settings_of
 from cli.output import STDOUT, replacing
+from cli.scans import page_pixels, refuse_scan
 from cli.terminal import counted, say
 from pipeline.errors import SourceError, UsageError
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
     from sqlalchemy import Connection
 
     from pipeline.catalogue import PageSource
@@ -52,12 +51,12 @@ def show(ctx: click.Context, document: str, output: Path) -> None:
     format = "PNG" if output == STDOUT else FORMATS.get(output.suffix.lower())
     if format is None:
         raise UsageError(f"{output}: which kind of picture? name it .png or .jpg")
-    settings = settings_of(ctx)
+    settings = settings_of(ctx, promoted=False)
     name, page = split_page(document)
     with database_of(ctx) as db, reading(db) as conn:
         source = queries.page_of(conn, name, page)
         result = queries.page_result(conn, source.page_id)
-        _refuse_scan(conn, output)
+        refuse_scan(conn, output)
         dpi = _render_dpi(conn, result.run_id, settings)
     if result.state == "failed":
         raise SourceError(f"{name}, page {page}, could not be read: {result.reason}")
@@ -71,7 +70,7 @@ def show(ctx: click.Context, document: str, output: Path) -> None:
     # what could be read can be drawn, however large it is
     max_pixels = max(settings.max_pixels, (result.width or 0) * (result.height or 0))
     try:
-        pixels = _pixels(source, max_pixels, dpi)
+        pixels = page_pixels(source, max_pixels, dpi)
     except SourceError as error:
         raise SourceError(f"{_shown(source, name)}, page {page}: {error}") from error
     if result.width is not None and pixels.shape[:2] != (result.height, result.width):
@@ -97,17 +96,6 @@ def split_page(name: str) -> tuple[str, int]:
     return (document, int(page)) if is_page and not Path(name).exists() else (name, 1)
 
 
-def _refuse_scan(conn: "Connection", output: Path) -> None:
-    """Raise UsageError where `output` is a file of the archive: a scan can't be made again."""
-    from pipeline import catalogue
-
-    for path in (Path(output.absolute()), output.resolve()):
-        if path.exists() and path.is_file():
-            now = path.stat()
-            if catalogue.known_file(conn, path, now.st_size, now.st_mtime) is not None:
-                raise UsageError(f"{output} is a scan of the archive; name another file to write")
-
-
 def _render_dpi(conn: "Connection", run_id: int, settings: "Settings") -> int:
     """Return the dpi of the run, for the boxes are in the pixels of its pages."""
     from sqlalchemy import select
@@ -122,18 +110,3 @@ def _shown(source: "PageSource", name: str) -> str:
     from pipeline.paths import path_to_text, printable
 
     return printable(path_to_text(source.paths[0].path)) if source.paths else name
-
-
-def _pixels(source: "PageSource", max_pixels: int, dpi: int) -> "npt.NDArray[np.uint8]":
-    from pipeline.sources import read_page
-    from workers.whereabouts import where_is
-
-    return read_page(
-        where_is(source),
-        source.format,
-        source.member,
-        source.frame,
-        max_pixels=max_pixels,
-        render_dpi=dpi,
-        colour=True,
-    )

@@ -50,7 +50,9 @@ def status(ctx: click.Context, watch: bool, json: bool) -> None:
     if json:
         print_json({"schema_version": SCHEMA_VERSION, **asdict(found)})
     else:
-        _print(found, "`archive worker`" if settings_of(ctx).broker_url else "`archive ingest`")
+        _print(
+            found, "`archive worker`" if settings_of(ctx, promoted=False).broker_url else "`archive ingest`"
+        )
 
 
 def _watch(ctx: click.Context) -> None:
@@ -58,7 +60,7 @@ def _watch(ctx: click.Context) -> None:
     from cli.watching import watch
 
     with database_of(ctx) as db, stop_requests() as request:
-        watch(db, settings_of(ctx), lambda: request.number is not None)
+        watch(db, settings_of(ctx, promoted=False), lambda: request.number is not None)
 
 
 def _print(found: "Status", reader: str) -> None:

@@ -66,6 +66,11 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, ensure_ascii=False, indent=2))
 
 
+def print_json_line(value: Any) -> None:
+    """Print a value as one line of JSON: the last line of a command that talks before."""
+    print(json.dumps(value, ensure_ascii=False))
+
+
 def say(line: str = "") -> None:
     """Print a line of talk on stderr, where it is in nobody's way."""
     print(line, file=sys.stderr, flush=True)

@@ -1,17 +1,21 @@
 """`archive train`: the training of each network, on label sets that `archive labels` made."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from cli.options import A_FILE, FOLDER, Decorated, common_options, settings_of
+from cli.options import A_FILE, Decorated, common_options, data_option, settings_of
+from cli.train_classifier import classifier
 from cli.train_on_pages import confidence, judge, rescorer
 from pipeline.errors import SourceError
 
 
 def _training_options(command: Decorated) -> Decorated:
     for add in (
-        click.option("--start", type=A_FILE, metavar="FILE", help="Go on from this checkpoint."),
+        click.option(
+            "--from", "start", metavar="FILE", help="Go on from this checkpoint, or from the one `shipped`."
+        ),
         click.option(
             "--seed", type=int, default=0, show_default=True, help="Same seed, same order of pages."
         ),
@@ -25,7 +29,7 @@ def _training_options(command: Decorated) -> Decorated:
         click.option(
             "-o", "--output", type=A_FILE, required=True, metavar="FILE", help="The checkpoint to write."
         ),
-        click.argument("sets", nargs=-1, required=True, metavar="FOLDER[=SHARE]…"),
+        data_option(required=True),
     ):
         command = add(command)
     return command
@@ -35,14 +39,14 @@ def _training_options(command: Decorated) -> Decorated:
 def train() -> None:
     """Train a network.
 
-    FOLDERs are label sets from `archive labels`; SHARE is how much of the training each gives.
+    `--data` names label sets from `archive labels`; SHARE is how much of the training each gives.
     The same command runs on a CPU or a GPU.  Cut short, it goes on where it was when it is given
     again.  Beside the checkpoint stands a picture of the learning curve.
 
     \b
     Examples:
-      archive train detector labels=0.7 drawn=0.3 --minutes 30 -o detector.safetensors
-      archive train classifier labels=0.7 drawn=0.15 --mnist mnist -o classifier.safetensors
+      archive train detector --data labels=0.7 --data drawn=0.3 -o detector.safetensors
+      archive train classifier --from shipped --data mine -o classifier.safetensors
     """
 
 
@@ -51,23 +55,23 @@ def train() -> None:
 @common_options
 @click.pass_context
 def detector(
-    ctx: click.Context, sets: tuple[str, ...], output: Path, minutes: float, seed: int, start: Path | None
+    ctx: click.Context, data: tuple[str, ...], output: Path, minutes: float, seed: int, start: str | None
 ) -> None:
     """Train the digit detector on label sets.
 
     \b
     Examples:
-      archive train detector labels=0.7 drawn=0.3 --minutes 30 -o detector.safetensors
-      archive train detector mine --start detector.safetensors --minutes 10 -o mine.safetensors
+      archive train detector --data labels=0.7 --data drawn=0.3 -o detector.safetensors
+      archive train detector --from shipped --data mine --minutes 10 -o mine.safetensors
     """
     from cli.trainings import Job, read_sets
     from models.detector import DetectorConfig, DigitDetector
     from models.train_detector import Windows, detector_batches, detector_losses, detector_recipe
 
     config, recipe = DetectorConfig(), detector_recipe(minutes, seed, goes_on=start is not None)
-    job = Job(settings_of(ctx).device, output, start, sets)
-    training = job.begin("digit-detector", lambda: DigitDetector(config), config, recipe)
-    pages = read_sets(sets)
+    job = Job(settings_of(ctx, promoted=False).device, output, start, data)
+    training = job.begin("digit-detector", lambda: DigitDetector(config), asdict(config), recipe)
+    pages = read_sets(data)
     training.run(lambda rng: detector_batches(pages, Windows(), rng), detector_losses)
     training.finish()
 
@@ -77,7 +81,7 @@ def detector(
 @common_options
 @click.pass_context
 def orienter(
-    ctx: click.Context, sets: tuple[str, ...], output: Path, minutes: float, seed: int, start: Path | None
+    ctx: click.Context, data: tuple[str, ...], output: Path, minutes: float, seed: int, start: str | None
 ) -> None:
     """Train the network that tells which way up a page is.
 
@@ -85,70 +89,19 @@ def orienter(
 
     \b
     Examples:
-      archive train orienter labels --minutes 5 -o orienter.safetensors
-      archive train orienter mine --start orienter.safetensors --minutes 2 -o mine.safetensors
+      archive train orienter --data labels --minutes 5 -o orienter.safetensors
+      archive train orienter --from shipped --data mine --minutes 2 -o mine.safetensors
     """
     from cli.trainings import Job, read_sets
     from models.orienter import OrienterConfig, PageOrienter
     from models.train_orienter import orienter_batches, orienter_losses, orienter_recipe
 
     config, recipe = OrienterConfig(), orienter_recipe(minutes, seed, goes_on=start is not None)
-    job = Job(settings_of(ctx).device, output, start, sets)
-    training = job.begin("page-orienter", lambda: PageOrienter(config), config, recipe)
-    pages = read_sets(sets)
+    job = Job(settings_of(ctx, promoted=False).device, output, start, data)
+    training = job.begin("page-orienter", lambda: PageOrienter(config), asdict(config), recipe)
+    pages = read_sets(data)
     training.run(lambda rng: orienter_batches(pages, rng), orienter_losses)
     training.finish()
-
-
-@train.command()
-@_training_options
-@click.option(
-    "--mnist", type=FOLDER, metavar="FOLDER", help="Learn from MNIST's digits too (its four idx files)."
-)
-@click.option("--boxes", type=A_FILE, metavar="FILE", help="Learn from the boxes that this detector draws.")
-@common_options
-@click.pass_context
-def classifier(
-    ctx: click.Context,
-    sets: tuple[str, ...],
-    output: Path,
-    minutes: float,
-    seed: int,
-    start: Path | None,
-    mnist: Path | None,
-    boxes: Path | None,
-) -> None:
-    """Train the digit classifier on label sets, and on MNIST.
-
-    \b
-    Examples:
-      archive train classifier labels=0.7 drawn=0.15 --mnist mnist -o classifier.safetensors
-      archive train classifier labels --boxes detector.safetensors -o classifier.safetensors
-    """
-    import numpy as np
-
-    from cli.trainings import Job, read_sets
-    from models.classifier import ClassifierConfig, DigitClassifier
-    from models.loaded import load_detector
-    from models.train_classifier import classifier_batches, classifier_losses, classifier_recipe
-    from models.training_crops import accuracy, mnist_crops, page_crops
-
-    config, recipe = ClassifierConfig(), classifier_recipe(minutes, seed, goes_on=start is not None)
-    job = Job(settings_of(ctx).device, output, start, (*sets, *(["mnist"] if mnist else [])))
-    training = job.begin("digit-classifier", lambda: DigitClassifier(config), config, recipe)
-    drawer = load_detector(boxes, "cpu") if boxes else None
-    rng = np.random.default_rng(seed)
-    crops = [(page_crops(pages, drawer, rng), share) for pages, share in read_sets(sets)]
-    if mnist:
-        crops.append((mnist_crops(mnist), 0.15))
-    training.run(lambda rng: classifier_batches(crops, rng), classifier_losses)
-    metrics: dict[str, float] = {}
-    if mnist:
-        trained = training.training
-        metrics["mnist test accuracy"] = round(
-            accuracy(trained.network, mnist_crops(mnist, "t10k"), trained.device), 4
-        )
-    training.finish(metrics)
 
 
 @train.command()
@@ -164,19 +117,19 @@ def classifier(
 @click.pass_context
 def recogniser(
     ctx: click.Context,
-    sets: tuple[str, ...],
+    data: tuple[str, ...],
     output: Path,
     minutes: float,
     seed: int,
-    start: Path | None,
+    start: str | None,
     boxes: Path,
 ) -> None:
     """Train the network that reads whole numbers, on label sets.
 
     \b
     Examples:
-      archive train recogniser labels=0.5 pasted=0.5 --boxes detector.safetensors -o recogniser.safetensors
-      archive train recogniser mine --boxes d.safetensors --start recogniser.safetensors -o mine.safetensors
+      archive train recogniser --data labels --boxes detector.safetensors -o recogniser.safetensors
+      archive train recogniser --from shipped --data mine --boxes d.safetensors -o mine.safetensors
     """
     import numpy as np
 
@@ -186,16 +139,16 @@ def recogniser(
     from models.train_recogniser import page_numbers, recogniser_batches, recogniser_losses, recogniser_recipe
 
     config, recipe = RecogniserConfig(), recogniser_recipe(minutes, seed, goes_on=start is not None)
-    job = Job(settings_of(ctx).device, output, start, sets)
-    training = job.begin("number-recogniser", lambda: NumberRecogniser(config), config, recipe)
+    job = Job(settings_of(ctx, promoted=False).device, output, start, data)
+    training = job.begin("number-recogniser", lambda: NumberRecogniser(config), asdict(config), recipe)
     drawer = load_detector(boxes, "cpu")
     rng = np.random.default_rng(seed)
-    numbers = [(page_numbers(pages, drawer, rng), share) for pages, share in read_sets(sets)]
+    numbers = [(page_numbers(pages, drawer, rng), share) for pages, share in read_sets(data)]
     if not any(part.texts for part, _ in numbers):
         raise SourceError("no number was found on the pages: there is nothing to learn from")
     training.run(lambda rng: recogniser_batches(numbers, rng), recogniser_losses)
     training.finish()
 
 
-for command in (rescorer, judge, confidence):
+for command in (classifier, rescorer, judge, confidence):
     train.add_command(command)

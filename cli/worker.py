@@ -55,7 +55,7 @@ def worker(ctx: click.Context, stages: tuple[str, ...], feeder: bool, healthy: b
     """
     from workers.supervise import supervise
 
-    settings = settings_of_many(ctx)
+    settings = settings_of_many(ctx, promoted=not healthy)
     if healthy:
         _tell_health(settings)
         return
@@ -66,11 +66,14 @@ def worker(ctx: click.Context, stages: tuple[str, ...], feeder: bool, healthy: b
     ctx.exit(0)
 
 
-def settings_of_many(ctx: click.Context) -> "Settings":
-    """Return the settings of a process that works for other machines; SettingsError where one is missing."""
+def settings_of_many(ctx: click.Context, *, promoted: bool) -> "Settings":
+    """Return the settings of a process that works for other machines; SettingsError where one is missing.
+
+    `promoted` and what else it raises are as for `settings_of`.
+    """
     from pipeline.sharing import require_shared
 
-    settings = settings_of(ctx)
+    settings = settings_of(ctx, promoted=promoted)
     if not settings.broker_url:
         raise SettingsError(
             "the broker that pages are queued on is not named: --broker, or ARCHIVE_BROKER_URL"

@@ -1,4 +1,4 @@
-"""Cells and fields that were read wrong, as a person judges them: with their boxes, reading and truth."""
+"""Cells, fields and numbers that were read wrong, as a person judges them: with boxes, reading and truth."""
 
 from collections.abc import Sequence
 
@@ -8,10 +8,13 @@ import numpy.typing as npt
 
 from models.evaluation import DigitsRead, EvaluatedPage
 from pipeline.coco import Field, FieldScore
+from pipeline.confidence import REJECT
 from pipeline.contact_sheets import Strip
 from pipeline.page import Box
+from pipeline.scoring import true_classes
 
 _ROUND_CELL = 0.4  # of a cell's height, seen round it
+_ROUND_NUMBER = 1.0  # of a number's height: a person reads it by what stands beside it
 _SHOWN_PX = 64  # a cell with what is round it is shown this high: many fit on a sheet
 
 Grey = npt.NDArray[np.uint8]
@@ -42,6 +45,26 @@ def wrong_field(grey: Grey, field: Field, read: DigitsRead, score: FieldScore) -
     )
     caption = f"is {score.truth}, read {score.found or 'nothing'}, {field.image.stem}"
     return max(len(field.digits), len(read.digits)) - len(right), Strip(grey, boxes, caption)
+
+
+def wrong_numbers(grey: Grey, page: EvaluatedPage, name: str) -> list[tuple[float, Strip]]:
+    """Return the numbers of a page, uint8 (H, W), that count as wrong: how sure they are, how they look.
+
+    A digit that nobody transcribed is written as a question mark.
+    """
+    wrong = []
+    classes = true_classes(page.judged, len(page.read.digits))
+    for number, right in zip(page.read.numbers, page.numbers_right, strict=True):
+        if right:
+            continue
+        margin = _ROUND_NUMBER * (number.box.y1 - number.box.y0)
+        x0, y0, x1, y1 = number.box.x0, number.box.y0, number.box.x1, number.box.y1
+        around = Box(x0 - margin, y0 - margin, x1 + margin, y1 + margin)
+        is_there = "".join("?" if classes[i] == REJECT else str(classes[i]) for i in number.members)
+        truth = f"is {is_there}" if is_there != number.text else "not the whole"
+        caption = f"{number.confidence:.4f}: read {number.text}, {truth}, {name}"
+        wrong.append((number.confidence, _strip(grey, around, number.members, page, caption)))
+    return wrong
 
 
 def _strip(grey: Grey, around: Box, found: Sequence[int], page: EvaluatedPage, caption: str) -> Strip:

@@ -67,12 +67,19 @@ def cross_fitted(
     """Return the confidence in each page's digits and numbers, fitted on all other pages."""
     digits, numbers = [], []
     for k, page in enumerate(pages):
-        confidence = fit_confidence([*pages[:k], *pages[k + 1 :]])
-        digits.append(_of_digits(confidence, page))
-        numbers.append(
-            confidence.of_numbers(_of_members(confidence, page), text_chances(page.answers), page.judged)
-        )
+        of_digits, of_numbers = confidence_in(page, fit_confidence([*pages[:k], *pages[k + 1 :]]))
+        digits.append(of_digits)
+        numbers.append(of_numbers)
     return digits, numbers
+
+
+def confidence_in(
+    page: Outcomes, confidence: Confidence
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return the confidence in a page's digits, (N,), and numbers, (M,)."""
+    told = text_chances(page.answers)
+    of_numbers = confidence.of_numbers(_of_members(confidence, page), told, page.judged)
+    return _of_digits(confidence, page), of_numbers
 
 
 def cross_fitted_worth(pages: Sequence[Outcomes]) -> tuple[Reliability, Reliability]:

@@ -20,6 +20,8 @@ from models.rescorer import N_FEATURES
 from models.scale import DIGIT_PX, ORIENT_DIGIT_PX
 from pipeline.crops import CROP_SIZE_PX, CROP_ZOOM, VIEWS
 from pipeline.errors import MissingError, OutputError
+from pipeline.hands import MNIST_PX
+from pipeline.settings import NETWORKS
 from pipeline.strips import STRIP_DIGIT_PX, STRIP_PX
 
 FORMAT_VERSION = 1
@@ -31,6 +33,7 @@ SHOWN: dict[str, dict[str, Any]] = {
     "number-recogniser": {"strip_px": list(STRIP_PX), "strip_digit_px": STRIP_DIGIT_PX},
     "number-judge": {"n_clues": N_CLUES, "strip_px": list(STRIP_PX), "strip_digit_px": STRIP_DIGIT_PX},
     "digit-classifier": {"digit_px": DIGIT_PX * CROP_ZOOM, "crop_px": CROP_SIZE_PX, "views": list(VIEWS)},
+    "reference-network": {"digit_px": MNIST_PX},
 }
 
 
@@ -70,11 +73,27 @@ def load_checkpoint(
     Weights that were shown other pictures than this version shows are only good to train on from.
     """
     if not file.exists():
-        raise MissingError(f"{file}: there are no weights here; give others with --{kind.rpartition('-')[2]}")
+        name = kind.rpartition("-")[2]
+        hint = f"; give others with --{name}" if name in NETWORKS else ""
+        raise MissingError(f"{file}: there are no weights here{hint}")
+    try:
+        with safe_open(file, framework="pt") as opened:
+            weights = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (no mapping)
+    except (SafetensorError, OSError) as error:
+        raise MissingError(f"{file}: the weights are damaged: {error}") from error
+    metadata, shown = read_metadata(file)
+    if metadata.kind != kind:
+        raise MissingError(f"{file}: holds a {metadata.kind}, not a {kind}")
+    if shown != SHOWN[kind] and not to_train:
+        raise MissingError(f"{file}: learned from {shown}, this version shows {SHOWN[kind]}; train it on")
+    return weights, metadata
+
+
+def read_metadata(file: Path) -> tuple[Metadata, dict[str, Any] | None]:
+    """Return what a checkpoint says about itself, and what its network was shown; MissingError."""
     try:
         with safe_open(file, framework="pt") as opened:
             written = (opened.metadata() or {}).get("archive")
-            weights = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (no mapping)
     except (SafetensorError, OSError) as error:
         raise MissingError(f"{file}: the weights are damaged: {error}") from error
     if written is None:
@@ -86,14 +105,9 @@ def load_checkpoint(
             raise MissingError(f"{file}: has format {version}, this version reads {FORMAT_VERSION}")
         shown = values.pop("shown", None)
         values.pop("temperature", None)  # of earlier versions, and always 1
-        metadata = Metadata(**values)
+        return Metadata(**values), shown
     except (TypeError, ValueError, AttributeError) as error:
         raise MissingError(f"{file}: its metadata can't be understood: {error}") from error
-    if metadata.kind != kind:
-        raise MissingError(f"{file}: holds a {metadata.kind}, not a {kind}")
-    if shown != SHOWN[kind] and not to_train:
-        raise MissingError(f"{file}: learned from {shown}, this version shows {SHOWN[kind]}; train it on")
-    return weights, metadata
 
 
 def load_weights(network: torch.nn.Module, weights: dict[str, torch.Tensor], file: Path) -> None:

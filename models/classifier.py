@@ -42,9 +42,13 @@ class DigitClassifier(nn.Module):
 
     def forward(self, crops: Tensor) -> Tensor:
         """(N, 2, 40, 40) → (N, 11)."""
-        x = self.at5(self.at10(self.at20(self.fine(crops)))).flatten(1)  # (N, d·5·5)
-        logits: Tensor = self.classes(self.dropout(F.relu(self.hidden(self.dropout(x)))))
+        logits: Tensor = self.classes(self.dropout(self.features(crops)))
         return logits
+
+    def features(self, crops: Tensor) -> Tensor:
+        """(N, 2, 40, 40) → (N, 128): what the last layer tells the classes by."""
+        x = self.at5(self.at10(self.at20(self.fine(crops)))).flatten(1)  # (N, d·5·5)
+        return F.relu(self.hidden(self.dropout(x)))
 
 
 def classifier_loss(logits: Tensor, classes: Tensor) -> Tensor:

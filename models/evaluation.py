@@ -9,7 +9,7 @@ import numpy.typing as npt
 from models.calibrate import Outcomes
 from models.loaded import Classifier
 from models.training_crops import TrainingCrops
-from models.whole import Chain
+from models.whole import Chain, PageSeen
 from pipeline.confidence import REJECT
 from pipeline.numbers import among
 from pipeline.page import Box, Number
@@ -65,9 +65,9 @@ class EvaluatedPage:
         return right_numbers(self.judged, self.read.digits, self.read.numbers)
 
 
-def read_digits(chain: Chain, grey: npt.NDArray[np.uint8]) -> DigitsRead:
+def read_digits(chain: Chain, grey: npt.NDArray[np.uint8], seen: PageSeen | None = None) -> DigitsRead:
     """Return the digits of a page, uint8 (H, W), with all that is known of how sure they are."""
-    page = chain.read(grey)
+    page = chain.read(grey, seen)
     found, read = page.found, page.read
     accepted = [i for i, reading in enumerate(read.readings) if reading.digit is not None]
     detections = [found.detections[i] for i in accepted]
@@ -89,9 +89,14 @@ def read_digits(chain: Chain, grey: npt.NDArray[np.uint8]) -> DigitsRead:
     )
 
 
-def evaluate_page(chain: Chain, grey: npt.NDArray[np.uint8], lines: Sequence[Line]) -> EvaluatedPage:
-    """Return how a page, uint8 (H, W), is read, and what of it agrees with its lines."""
-    read = read_digits(chain, grey)
+def evaluate_page(
+    chain: Chain, grey: npt.NDArray[np.uint8], lines: Sequence[Line], seen: PageSeen | None = None
+) -> EvaluatedPage:
+    """Return how a page, uint8 (H, W), is read, and what of it agrees with its lines.
+
+    `seen` is what the chain found on the page, where it was looked at already.
+    """
+    read = read_digits(chain, grey, seen)
     score, judged = (score_page(lines, read.boxes, read.digits, reach) for reach in (0.0, BESIDE))
     return EvaluatedPage(read, score, judged)
 

@@ -56,3 +56,12 @@ def _zeros(n: int) -> nn.BatchNorm2d:
     normalised = nn.BatchNorm2d(n)
     nn.init.zeros_(normalised.weight)
     return normalised
+
+
+def glorot(network: nn.Module) -> None:
+    """Set weights as Keras does (Glorot and Bengio 2010, uniform), biases to zero."""
+    for module in network.modules():
+        if isinstance(module, nn.Linear | nn.Conv2d):
+            nn.init.xavier_uniform_(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)

@@ -232,6 +232,12 @@ def load_classifier(
     return Classifier(Batcher(chances, place, place.batch), confidence, file_sha256(file))
 
 
+def classifier_network(file: Path) -> DigitClassifier:
+    """Return the classifier of a checkpoint as a network, to measure it or to take its features."""
+    network, _ = _built("digit-classifier", lambda config: DigitClassifier(ClassifierConfig(**config)), file)
+    return network.eval()
+
+
 def load_rescorer(file: Path, device: str = "auto", batch: int = 0) -> Rescorer:
     """Return the rescorer of a checkpoint; raises and batches as `load_detector`."""
     network, _, place = _loaded(
@@ -299,6 +305,16 @@ def _loaded(
 
     `exactly`: in full precision, wherever it is.
     """
+    network, metadata = _built(kind, build, file)
+    place = pick_place(device, batch)
+    if exactly:
+        place = replace(place, dtype=torch.float32)
+    _ready(network, place)
+    return network, metadata, place
+
+
+def _built(kind: str, build: Callable[[dict[str, Any]], Network], file: Path) -> tuple[Network, Metadata]:
+    """Return a network of this kind with the weights of a checkpoint, and what that says."""
     weights, metadata = load_checkpoint(file, kind)
     try:
         # JSON knows no tuples
@@ -306,11 +322,7 @@ def _loaded(
     except (TypeError, ValueError, AttributeError) as error:
         raise MissingError(f"{file}: its configuration makes no {kind}: {error}") from error
     load_weights(network, weights, file)
-    place = pick_place(device, batch)
-    if exactly:
-        place = replace(place, dtype=torch.float32)
-    _ready(network, place)
-    return network, metadata, place
+    return network, metadata
 
 
 def _ready(network: nn.Module, place: Place) -> None:

@@ -16,7 +16,7 @@ from pipeline.crops import CROP_SIZE_PX, VIEWS
 
 Batch = tuple[Tensor, Tensor]  # wide crops uint8 (N, 2, 64, 64), classes int64 (N,)
 
-_BATCH = 256
+BATCH, BATCH_TO_GO_ON = 256, 64  # crops; from few labels a training that goes on learns in a minute
 _REJECTS = 0.25  # share of rejects in a batch: more of them cost digits
 _BENDS, _BENT_PX = 5, 2.0  # strokes are bent between so many places a side, by up to about so many pixels
 
@@ -74,8 +74,10 @@ def _other_pen(seen: Tensor, kind: Tensor) -> Tensor:
     return torch.where(kind > 0.8, F.avg_pool2d(seen, 3, 1, 1), seen)
 
 
-def classifier_batches(sets: list[tuple[TrainingCrops, float]], rng: np.random.Generator) -> Iterator[Batch]:
-    """Yield batches without end.
+def classifier_batches(
+    sets: list[tuple[TrainingCrops, float]], rng: np.random.Generator, n: int = BATCH
+) -> Iterator[Batch]:
+    """Yield batches of n crops without end.
 
     `sets` are collections of crops, each with the share of a batch's digits it gives; every class
     that there is is drawn equally often.
@@ -86,7 +88,7 @@ def classifier_batches(sets: list[tuple[TrainingCrops, float]], rng: np.random.G
     digits = [c for c in there if c != REJECT] or there
     while True:
         crops, classes = [], []
-        for _ in range(_BATCH):
+        for _ in range(n):
             c = REJECT if REJECT in there and rng.random() < _REJECTS else int(rng.choice(digits))
             able = np.array([share[k] if len(rows[k][c]) else 0.0 for k in range(len(sets))])
             k = int(rng.choice(len(sets), p=able / able.sum()))

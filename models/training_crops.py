@@ -63,22 +63,34 @@ def page_crops(
     return TrainingCrops(np.concatenate(crops), np.concatenate(classes))
 
 
-def accuracy(network: nn.Module, crops: TrainingCrops, device: torch.device) -> float:
-    """Return the share of crops whose best class, of all eleven, is right."""
-    network.eval()
-    n_right = 0
+def pooled_crops(sets: Sequence[TrainingCrops]) -> TrainingCrops:
+    """Return the crops of several sets as one, also of none."""
+    none = np.zeros((0, len(VIEWS), _SIDE_PX, _SIDE_PX), np.uint8)
+    return TrainingCrops(
+        np.concatenate([none, *(part.crops for part in sets)]),
+        np.concatenate([np.zeros(0, np.int64), *(part.classes for part in sets)]),
+    )
+
+
+def right_of(network: nn.Module, crops: TrainingCrops, device: torch.device) -> npt.NDArray[np.bool_]:
+    """Return whether the best class of each crop, of all eleven, is right, bool (N,)."""
+    best = [np.zeros(0, np.int64)]
     with torch.inference_mode():
-        for start in range(0, len(crops.seen), _BATCH):
-            some = slice(start, start + _BATCH)
-            seen = torch.from_numpy(crops.seen[some]).to(device).float().div(255)
-            best = network(seen.contiguous(memory_format=torch.channels_last)).argmax(dim=1).cpu()
-            n_right += int((best == torch.from_numpy(crops.classes[some])).sum())
-    return n_right / len(crops.seen)
+        seen = crops.seen
+        for start in range(0, len(seen), _BATCH):
+            some = torch.from_numpy(seen[start : start + _BATCH]).to(device).float().div(255)
+            logits = network(some.contiguous(memory_format=torch.channels_last))
+            best.append(logits.argmax(dim=1).cpu().numpy())
+    return np.asarray(np.concatenate(best) == crops.classes)
 
 
 def mnist_crops(folder: Path, part: str = "train") -> TrainingCrops:
     """Return the digits of MNIST as crops; `part` is "train" (60,000) or "t10k" (10,000)."""
-    images, digits = read_mnist(folder, part)
+    return crops_of_pictures(*read_mnist(folder, part))
+
+
+def crops_of_pictures(images: npt.NDArray[np.uint8], digits: npt.NDArray[np.int64]) -> TrainingCrops:
+    """Return pictures of single digits, uint8 (N, H, W), ink is 255, as crops; no picture is blank."""
     crops = np.zeros((len(images), len(VIEWS), _SIDE_PX, _SIDE_PX), np.uint8)
     for crop, image in zip(crops, images, strict=True):
         rows, columns = np.flatnonzero(image.any(axis=1)), np.flatnonzero(image.any(axis=0))

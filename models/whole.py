@@ -18,7 +18,7 @@ from models.loaded import (
 )
 from models.reader import CropsRead, Readers, read_crops
 from models.scale import look_at
-from pipeline.crops import cut_crops
+from pipeline.crops import Crops, cut_crops
 from pipeline.page import PageDetections
 from pipeline.settings import Settings
 from pipeline.turning import turn_back, turn_page
@@ -27,6 +27,15 @@ _SURE_BAR = 0.75
 # so much of what a page shows as it lies must be found on it turned: letters upside down look like digits,
 # so that upright there may be fewer (0.7 to 2.4 on registers), and printed figures do (0.4 to 0.5)
 _SHARE_LEFT = 0.6
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class PageSeen:
+    """What was found on a page, not read yet, and the seconds that it took."""
+
+    found: PageDetections
+    crops: Crops
+    detect_s: float
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -47,14 +56,18 @@ class Chain:
     detector: Detector
     readers: Readers
 
-    def read(self, grey: npt.NDArray[np.uint8]) -> PageRead:
-        """Return what stands on a page, uint8 (H, W)."""
+    def see(self, grey: npt.NDArray[np.uint8]) -> PageSeen:
+        """Return what is found on a page, uint8 (H, W)."""
         began = time.perf_counter()
         found = find_digits(grey, self.orienter, self.detector)
-        crops = cut_crops(grey, found)
-        detected = time.perf_counter()
-        read = read_crops(found, crops, self.readers)
-        return PageRead(found, read, detected - began, time.perf_counter() - detected)
+        return PageSeen(found, cut_crops(grey, found), time.perf_counter() - began)
+
+    def read(self, grey: npt.NDArray[np.uint8], seen: PageSeen | None = None) -> PageRead:
+        """Return what stands on a page, uint8 (H, W); `seen` where it was looked at already."""
+        seen = seen or self.see(grey)
+        began = time.perf_counter()
+        read = read_crops(seen.found, seen.crops, self.readers)
+        return PageRead(seen.found, read, seen.detect_s, time.perf_counter() - began)
 
 
 def load_chain(settings: Settings, *, with_confidence: bool = True) -> Chain:

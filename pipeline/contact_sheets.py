@@ -40,48 +40,55 @@ class Strip:
     """A picture with boxes on it: uint8 (h, w) grey or (h, w, 3) RGB, 255 is paper.
 
     Each of `boxes` is a box in the picture's pixels, what stands below it, and whether it is doubtful
-    (drawn red, else blue).
+    (drawn red, else blue).  `notes` stand among these texts with no box: an x and what is said there.
     """
 
     picture: Picture
     boxes: tuple[tuple[Box, str, bool], ...]
     caption: str
+    notes: tuple[tuple[float, str], ...] = ()
+    enlarged: bool = True  # twice as large, where it is narrow
 
 
 def draw_sheet(file: Path, strips: Sequence[Strip], title: str) -> None:
-    """Write strips below a title as a PNG 1500 px wide and at most 1400 high; OutputError if it can't be.
+    """Write `sheet_png` to a file, in a folder that is made for it; OutputError if it can't be."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(sheet_png(strips, title))
+    except OSError as error:
+        raise OutputError(f"{file}: can't be written: {error.strerror or error}") from error
+
+
+def sheet_png(strips: Sequence[Strip], title: str, height_px: int = _HEIGHT) -> bytes:
+    """Return strips below a title as a PNG 1500 px wide and at most `height_px` high.
 
     They stand from the top left, each where it first fits; those for which no room is left are left out,
     and the title says of how many.
     """
-    placed, height = _place([_tile(strip) for strip in strips])
+    placed, height = _place([_tile(strip) for strip in strips], height_px)
     left_out = f" ({len(placed)} of {len(strips)} shown)" if len(placed) < len(strips) else ""
     sheet = np.full((height, _WIDTH, 3), _BACK, np.uint8)
     _write(sheet, title + left_out, (_GAP, _TITLE_PX - 12), 0.6)
     for tile, x, y in placed:
         sheet[y : y + tile.shape[0], x : x + tile.shape[1]] = tile
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(cv2.imencode(".png", sheet)[1].tobytes())
-    except OSError as error:
-        raise OutputError(f"{file}: can't be written: {error.strerror or error}") from error
+    return bytes(cv2.imencode(".png", sheet)[1].tobytes())
 
 
-def _place(tiles: Sequence[Picture]) -> tuple[list[tuple[Picture, int, int]], int]:
+def _place(tiles: Sequence[Picture], height_px: int) -> tuple[list[tuple[Picture, int, int]], int]:
     """Return tiles with their x and y on shelves, of which the last one may grow, and the sheet's height."""
     shelves: list[tuple[int, int, int]] = []  # y, height, x from which it is free
     placed, below = [], _TITLE_PX
     for tile in tiles:
         height, width = tile.shape[:2]
         for i, (y, room, x) in enumerate(shelves):
-            if i == len(shelves) - 1 and y + height + _GAP <= _HEIGHT:
+            if i == len(shelves) - 1 and y + height + _GAP <= height_px:
                 room = max(room, height)
             if height <= room and x + width + _GAP <= _WIDTH:
                 shelves[i] = (y, room, x + width + _GAP)
                 placed.append((tile, x, y))
                 break
         else:
-            if below + height + _GAP <= _HEIGHT:
+            if below + height + _GAP <= height_px:
                 placed.append((tile, _GAP, below))
                 shelves.append((below, height, _GAP + width + _GAP))
         below = shelves[-1][0] + shelves[-1][1] + _GAP if shelves else _TITLE_PX
@@ -96,7 +103,11 @@ def _tile(strip: Strip) -> Picture:
     else:
         shown = np.asarray(cv2.cvtColor(shown, cv2.COLOR_RGB2BGR), np.uint8)
     height, width = shown.shape[:2]
-    zoom = min(2.0 if width <= _SMALL_PX else 1.0, (_WIDTH - 2 * _GAP) / width, _TALLEST_PX / height)
+    zoom = min(
+        2.0 if strip.enlarged and width <= _SMALL_PX else 1.0,
+        (_WIDTH - 2 * _GAP) / width,
+        _TALLEST_PX / height,
+    )
     size = (max(1, round(width * zoom)), max(1, round(height * zoom)))
     interpolation = cv2.INTER_AREA if zoom < 1 else cv2.INTER_CUBIC
     shown = np.asarray(cv2.resize(shown, size, interpolation=interpolation), np.uint8)
@@ -112,26 +123,28 @@ def _tile(strip: Strip) -> Picture:
         corner = (int(box.x0 * zoom) - 1, int(box.y0 * zoom) - 1)
         opposite = (round(box.x1 * zoom), round(box.y1 * zoom))
         cv2.rectangle(tile, corner, opposite, _DOUBTFUL if doubtful else _SURE, 1)
-    for text, doubtful, x, row in labels:
-        _write(tile, text, (x, size[1] + (row + 1) * _ROW_PX - 3), 0.45, _DOUBTFUL if doubtful else _SURE)
+    for text, colour, x, row in labels:
+        _write(tile, text, (x, size[1] + (row + 1) * _ROW_PX - 3), 0.45, colour)
     for row, line in enumerate(caption, n_rows + 1):
         _write(tile, line, (2, size[1] + row * _ROW_PX - 3), 0.4)
     return tile
 
 
-def _labels(strip: Strip, zoom: float) -> list[tuple[str, bool, int, int]]:
-    """Return each box's label, whether it is doubtful, its x and its row below the picture.
+def _labels(strip: Strip, zoom: float) -> list[tuple[str, Colour, int, int]]:
+    """Return each box's label and each note, its colour, its x and its row below the picture.
 
     A label that would touch another goes a row down.
     """
     ends: list[int] = []
     labels = []
-    for box, label, doubtful in sorted(strip.boxes, key=lambda entry: entry[0].centre[0]):
+    said = [(box.centre[0], label, _DOUBTFUL if doubtful else _SURE) for box, label, doubtful in strip.boxes]
+    said += [(centre, note, _TEXT) for centre, note in strip.notes]
+    for centre, label, colour in sorted(said, key=lambda entry: entry[0]):
         text = ascii_of(label)
-        x = max(0, round(box.centre[0] * zoom - _text_width(text) / 2))
+        x = max(0, round(centre * zoom - _text_width(text) / 2))
         row = next((i for i, end in enumerate(ends) if x > end + 1), len(ends))
         ends[row : row + 1] = [x + _text_width(text)]
-        labels.append((text, doubtful, x, row))
+        labels.append((text, colour, x, row))
     return labels
 
 

@@ -17,6 +17,7 @@ from pipeline.ink import ink_map
 
 Picture = npt.NDArray[np.uint8]
 
+MNIST_PX = 28  # the side of its pictures
 _HEIGHT_PX = 28  # pictures of a folder are brought to this height
 
 
@@ -33,7 +34,7 @@ def read_hands(folder: Path) -> Hands:
 
     Raises MissingError where the folder is neither, SourceError where what it holds can't be used.
     """
-    if (folder / "train-images-idx3-ubyte.gz").exists():
+    if holds_mnist(folder):
         images, digits = read_mnist(folder, "train")
         inked = images.any(axis=(1, 2))
         return Hands(tuple(_to_ink(image) for image in images[inked]), digits[inked])
@@ -41,6 +42,11 @@ def read_hands(folder: Path) -> Hands:
     if not indexes:
         raise MissingError(f"{folder}: holds neither MNIST's idx files nor pictures with a .csv index")
     return _read_pictures(folder, indexes[0])
+
+
+def holds_mnist(folder: Path) -> bool:
+    """Say whether a folder holds MNIST's idx files."""
+    return (folder / "train-images-idx3-ubyte.gz").exists()
 
 
 def pooled(hands: Sequence[Hands]) -> Hands:
@@ -51,7 +57,7 @@ def pooled(hands: Sequence[Hands]) -> Hands:
 
 def read_mnist(folder: Path, part: str) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
     """Return MNIST's images uint8 (N, 28, 28) and digits int64 (N,); `part` is "train" or "t10k"."""
-    images = _idx(folder / f"{part}-images-idx3-ubyte.gz", (28, 28))
+    images = _idx(folder / f"{part}-images-idx3-ubyte.gz", (MNIST_PX, MNIST_PX))
     digits = _idx(folder / f"{part}-labels-idx1-ubyte.gz", ()).astype(np.int64)
     if len(images) != len(digits):
         raise SourceError(f"{folder}: has {len(images)} images and {len(digits)} labels of {part}")

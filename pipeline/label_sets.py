@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -74,3 +74,28 @@ def each_page(folder: Path) -> Iterator[LabelledPage]:
             digits,
             **{key: row[key] for key in _KEPT if key in row},
         )
+
+
+def held_back(
+    pages: Sequence[LabelledPage], held: float, rng: np.random.Generator
+) -> tuple[list[LabelledPage], list[LabelledPage]]:
+    """Return pages to learn from, and about a share of them to measure by; pages stay whole.
+
+    Of two pages or fewer some digits of each are held back instead.
+    """
+    n_held = min(round(held * len(pages)) or 1, len(pages) - 1)
+    if held == 0:
+        return list(pages), []
+    if len(pages) > 2:
+        away = set(rng.permutation(len(pages))[:n_held].tolist())
+        of_pages = [(page, k in away) for k, page in enumerate(pages)]
+        return [page for page, is_away in of_pages if not is_away], [
+            page for page, is_away in of_pages if is_away
+        ]
+    parts: tuple[list[LabelledPage], list[LabelledPage]] = [], []
+    for page in pages:
+        order = rng.permutation(len(page.digits)).tolist()
+        n = round(held * len(order))
+        parts[0].append(page.with_only(set(order[n:])))
+        parts[1].append(page.with_only(set(order[:n])))
+    return parts

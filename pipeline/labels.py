@@ -8,7 +8,7 @@ nothing is known.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -95,6 +95,16 @@ class LabelledPage:
         """The median height of the digits in ink map pixels; what is usual where they are fewer than 8."""
         heights = self.boxes[:, 3] - self.boxes[:, 1]
         return float(np.median(heights)) if len(heights) >= 8 else LABEL_DIGIT_PX
+
+    def with_only(self, kept: Collection[int]) -> "LabelledPage":
+        """Return the page with some of its digits, by position; where the others stand nothing is known."""
+        known = self.known.copy()
+        for k, digit in enumerate(self.digits):
+            if k not in kept:
+                x0, y0, x1, y1 = (max(0, int(v)) for v in digit.box.corners)
+                known[y0 : y1 + 1, x0 : x1 + 1] = 0
+        digits = tuple(digit for k, digit in enumerate(self.digits) if k in kept)
+        return replace(self, known=known, digits=digits, lines=())
 
     def scaled(self, factor: float) -> "LabelledPage":
         """Return the page with its ink map and boxes so many times as large, without its lines."""

@@ -1,4 +1,4 @@
-"""Settings: options over environment over a TOML file over defaults.
+"""Settings: options over environment over a TOML file over promoted networks over defaults.
 
 This is the one place that reads settings from the environment.
 """
@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from pipeline.errors import SettingsError
+from pipeline.promotions import promoted_files
 
 PREFIX = "ARCHIVE_"
 DEFAULT_FILE = "archive.toml"
@@ -28,6 +29,9 @@ class Settings(BaseModel):
 
     database_url: str = Field("sqlite:///archive.db", description="where the ledger and the numbers are")
     files_url: str = Field("", description="where crops are kept; empty: beside the database")
+    networks_folder: str = Field(
+        "", description="where added and promoted networks are kept; empty: beside the database"
+    )
     broker_url: str = Field(
         "",
         description="where workers get their pages from: redis://… or amqp://…; empty: no worker is needed",
@@ -73,13 +77,19 @@ class Settings(BaseModel):
     @property
     def files(self) -> str:
         """Where crops are kept: `files_url`, or beside the database (`archive.db` → `archive-files`)."""
-        if self.files_url:
-            return self.files_url
+        return self.files_url or self._beside_database("files")
+
+    @property
+    def networks(self) -> Path:
+        """Where added and promoted networks are kept: `networks_folder`, or beside the database."""
+        return Path(self.networks_folder or self._beside_database("networks"))
+
+    def _beside_database(self, what: str) -> str:
         scheme, _, place = self.database_url.partition(":///")
         if not scheme.startswith("sqlite") or not place:
-            return "archive-files"
+            return f"archive-{what}"
         database = Path(place.partition("?")[0])
-        return str(database.with_name(database.stem + "-files"))
+        return str(database.with_name(f"{database.stem}-{what}"))
 
     @field_validator("database_url")
     @classmethod
@@ -88,23 +98,34 @@ class Settings(BaseModel):
 
 
 def load_settings(
-    options: dict[str, Any] | None = None, file: Path | None = None, also_known: Collection[str] = ()
+    options: dict[str, Any] | None = None,
+    file: Path | None = None,
+    also_known: Collection[str] = (),
+    *,
+    promoted: bool = True,
 ) -> Settings:
     """Return the settings in force.
 
     `options` are those of the command line (None where not given).  `file` is the TOML file;
     without it `ARCHIVE_CONFIG`, or `archive.toml` in the current folder where there is one.
-    `also_known` are variables that are no setting but the option of a command.
-    Raises SettingsError for an unknown key, a misspelt `ARCHIVE_…` variable or a wrong value.
+    `also_known` are variables that are no setting but the option of a command.  Networks that nobody
+    named are the promoted ones; `promoted=False` is for who reads with none of them.
+    Raises SettingsError for an unknown key, a misspelt `ARCHIVE_…` variable or a wrong value, MissingError
+    where a promoted network that would read is missing or damaged.
     """
     _refuse_unknown_variables(also_known)
     given = {key: value for key, value in (options or {}).items() if value is not None}
+    values = _read_file(file) | _read_environment() | given
     try:
-        return Settings(**_read_file(file) | _read_environment() | given)
+        settings = Settings(**values)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         raise SettingsError(f"setting {key}: {first['msg']} (it is {first['input']!r})") from error
+    if not promoted:
+        return settings
+    not_named = [kind for kind in NETWORKS if kind not in values]
+    return settings.model_copy(update=promoted_files(settings.networks, not_named))
 
 
 def _refuse_unknown_variables(also_known: Collection[str]) -> None:

@@ -20,6 +20,7 @@ import pytest
 from PIL import Image
 from servers import MissingServerError, Postgres, RabbitMQ, Redis, Server
 
+from pipeline.drawn import DrawnPage
 from workers.app import QUEUES, create_app
 
 # A job that a script started in the background ignores SIGINT, and so would every process that tests start.
@@ -43,6 +44,25 @@ class Expected(NamedTuple):
     kind: str
     reason: str = ""
     n_good: int = 0
+
+
+@pytest.fixture(scope="session")
+def write_transcribed() -> Callable[[Path, DrawnPage], None]:
+    """Writes a drawn page as a PNG, and beside it what stands on it as ALTO."""
+
+    def write(image: Path, page: DrawnPage) -> None:
+        image.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(page.pixels).save(image)
+        lines = []
+        for number in page.numbers:
+            x0, y0, x1, y1 = number.box.x0 - 3, number.box.y0 - 3, number.box.x1 + 3, number.box.y1 + 3
+            lines.append(
+                f'<TextLine><Shape><Polygon POINTS="{x0} {y0} {x1} {y0} {x1} {y1} {x0} {y1}"/></Shape>'
+                f'<String CONTENT="{number.text}"/></TextLine>'
+            )
+        image.with_suffix(".xml").write_text(f"<alto>{''.join(lines)}</alto>", encoding="utf-8")
+
+    return write
 
 
 @pytest.fixture

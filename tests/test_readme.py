@@ -5,11 +5,12 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from PIL import Image
 
-from pipeline.drawn import draw_strip
+from pipeline.drawn import DrawnPage, draw_page, draw_strip
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -40,6 +41,25 @@ def test_the_commands_for_use_work(tmp_path: Path) -> None:
         assert done.returncode == 0, (line, done.stderr)
     assert (tmp_path / "page-12.png").exists()
     assert (tmp_path / "digits.jsonl").read_text().count("\n") == 12
+
+
+def test_the_commands_for_networks_of_ones_own_work(
+    tmp_path: Path, write_transcribed: Callable[[Path, DrawnPage], None]
+) -> None:
+    block = re.search(r"^Networks of your own.*?^```sh$\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    assert block is not None
+    for folder, seeds in (("transcribed", (1, 2)), ("other-pages", (3, 4))):
+        for seed in seeds:
+            page = draw_page(seed, "ledger", width=700, height=900, digit_px=24.0)
+            write_transcribed(tmp_path / folder / f"page-{seed}.png", page)
+    assert run("archive ingest other-pages/page-3.png", tmp_path).returncode == 0
+    for line in block[1].splitlines():
+        # what is learned here in a second is hardly better, and then it is refused
+        allowed = (0, 7) if " promote " in line else (0,)
+        done = run(line.replace("-o mine.safetensors", "-o mine.safetensors --minutes 0.02"), tmp_path)
+        assert done.returncode in allowed, (line, done.stderr)
+        words = {" promote ": "number cells", " train ": "old: drawn pages, digits"}
+        assert all(said in done.stdout for command, said in words.items() if command in line)
 
 
 def test_the_first_commands_print_what_is_shown(tmp_path: Path) -> None:
