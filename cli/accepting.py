@@ -17,7 +17,7 @@ from pipeline.errors import SourceError
 from pipeline.paths import path_to_text, printable
 from pipeline.settings import Settings
 from pipeline.thresholds import Kept, TradeOff, choose_threshold, kept_by, second_half, trade_off
-from pipeline.transcriptions import find_transcribed, read_lines
+from pipeline.transcriptions import read_lines, require_transcribed
 
 KINDS = ("digits", "numbers")
 
@@ -90,9 +90,7 @@ def answered_pages(settings: Settings, folder: Path) -> tuple[list[AnsweredPage]
 
     Raises SourceError where no two pages were read, or no digit was found on them.
     """
-    items = find_transcribed(folder)
-    if not items:
-        raise SourceError(f"{folder}: no transcription (.xml) with its page image beside it")
+    items = require_transcribed(folder)
     chain = load_chain(settings)
 
     def read(image: Path, grey: npt.NDArray[np.uint8], transcription: Path) -> AnsweredPage:

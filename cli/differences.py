@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from cli.terminal import Column, print_table, print_wrapped, shown_path
+from pipeline.network_store import SHOWN_HASH
 
 if TYPE_CHECKING:
     from pipeline.changes import Tally
@@ -21,7 +22,6 @@ RUN_COLUMNS = (
     Column("SHA-256"),
     Column(""),
 )
-HASH_LENGTH = 12
 N_SAID = 5  # names in a line for people
 Names = Mapping[int, "NamedPage"]
 
@@ -37,7 +37,7 @@ def _run_lines(found: Sequence["Run"]) -> Iterable[Sequence[str]]:
         its = (str(run.run_id), _day_and_time(run.started_at), f"{run.n_done:,}", f"{run.n_digits:,}")
         for kind, sha256 in run.networks.items():
             changed = before is not None and before.networks.get(kind) != sha256
-            yield (*its, kind, sha256[:HASH_LENGTH], "changed" if changed else "")
+            yield (*its, kind, sha256[:SHOWN_HASH], "changed" if changed else "")
             its = ("", "", "", "")
         before = run
 
@@ -193,7 +193,7 @@ def _moved_said(n: int) -> str:
 
 
 def _hash(run: "Run", kind: str) -> str:
-    return run.networks[kind][:HASH_LENGTH] if kind in run.networks else "none"
+    return run.networks[kind][:SHOWN_HASH] if kind in run.networks else "none"
 
 
 def _value(value: object) -> str:

@@ -15,7 +15,7 @@ from models.evaluation import evaluate_page, outcomes_of
 from models.whole import Chain, load_chain
 from pipeline.errors import SourceError
 from pipeline.settings import Settings
-from pipeline.transcriptions import find_transcribed, read_lines
+from pipeline.transcriptions import read_lines, require_transcribed
 
 
 def fit_on_pages(settings: Settings, folder: Path, output: Path) -> tuple[str, int]:
@@ -25,9 +25,7 @@ def fit_on_pages(settings: Settings, folder: Path, output: Path) -> tuple[str, i
     were read, or no digit was found on them; OutputError.
     """
     check_folder(output)
-    items = find_transcribed(folder)
-    if not items:
-        raise SourceError(f"{folder}: no transcription (.xml) with its page image beside it")
+    items = require_transcribed(folder)
     chain = load_chain(settings, with_confidence=False)
     pages = _read(chain, settings, items)
     of_digits, of_numbers = cross_fitted_worth(pages)

@@ -111,8 +111,7 @@ def add_model(ctx: click.Context, file: Path, name: str | None, note: str) -> No
       archive models add mine.safetensors
       archive models add mine.safetensors --name box-7 --note "with our clerks"
     """
-    from cli.networks import SHOWN_HASH
-    from pipeline.network_store import add
+    from pipeline.network_store import SHOWN_HASH, add
 
     settings = settings_of(ctx, promoted=False)
     found = _looked_at(file, name)

@@ -7,6 +7,7 @@ from typing import Any
 
 from cli.networks import AtHand, Network, read_by, runs_of
 from cli.terminal import SCHEMA_VERSION, Column, counted, print_json, print_table, print_wrapped
+from pipeline.network_store import SHOWN_HASH
 from pipeline.promotions import PROMOTED, Event
 from pipeline.runs import Run
 from pipeline.settings import Settings
@@ -124,7 +125,7 @@ def _listed(values: dict[str, Any]) -> str:
 
 def _short(value: Any) -> str:
     is_hash = isinstance(value, str) and len(value) == 64
-    return value[:12] if is_hash else str(value)
+    return value[:SHOWN_HASH] if is_hash else str(value)
 
 
 def _concerns(event: Event, network: Network) -> bool:
@@ -145,7 +146,7 @@ def _told(every: AtHand, network: Network, event: Event) -> str:
     for test in event.figures.get("tests", ()):
         cells, f1 = test["cells"], test["f1"]
         told += (
-            f"; on {test['n_pages']} pages of {event.figures['on']} against {test['old'][:12]}: cells"
+            f"; on {test['n_pages']} pages of {event.figures['on']} against {_short(test['old'])}: cells"
             f" {cells['n_old']:,} → {cells['n_new']:,} of {cells['n']:,} (p = {cells['p']:.2g}),"
             f" F1 {f1['old']:.4f} → {f1['new']:.4f}"
         )

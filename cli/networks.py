@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import MissingError, UsageError
-from pipeline.network_store import Card, file_hash, look_through, network_file
+from pipeline.network_store import SHOWN_HASH, Card, file_hash, look_through, network_file
 from pipeline.promotions import History, in_place, read_history, was_promoted
 from pipeline.runs import Run, all_runs
 from pipeline.settings import NETWORKS, Settings
 
-SHOWN_HASH = 12  # so many figures of a hash are shown: enough to name one
 READS, SHIPPED, ADDED, PROMOTED, WAS_PROMOTED = "reads now", "shipped", "added", "promoted", "was promoted"
 
 

@@ -22,7 +22,7 @@ from models.train_rescorer import box_truths, rescorer_batches, rescorer_losses,
 from models.training import Recipe
 from pipeline.errors import SourceError
 from pipeline.settings import Settings
-from pipeline.transcriptions import Line, find_transcribed, read_lines
+from pipeline.transcriptions import Line, read_lines, require_transcribed
 from pipeline.variants import in_another_hand
 
 Truths = TypeVar("Truths")
@@ -47,9 +47,7 @@ class OtherHands:
 
         Raises SourceError where there are no pages.
         """
-        items = find_transcribed(self.folder)
-        if not items:
-            raise SourceError(f"{self.folder}: no transcription (.xml) with its page image beside it")
+        items = require_transcribed(self.folder)
         rng = np.random.default_rng(self.seed)
 
         def in_a_hand(image: Path, grey: Grey, transcription: Path) -> Truths:

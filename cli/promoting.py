@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cli.networks import SHOWN_HASH, AtHand, Network
+from cli.networks import AtHand, Network
 from cli.report import columns, rounded, shown
 from cli.terminal import SCHEMA_VERSION, counted, print_json, print_table, say
 from cli.truths import read_truths
@@ -17,12 +17,12 @@ from models.checkpoint import Metadata
 from models.evaluation import EvaluatedPage
 from models.paired_evaluation import evaluate_by_each, paired
 from models.whole import load_chain
-from pipeline.errors import PagesFailedError, QualityError, SourceError, UsageError
-from pipeline.network_store import add
+from pipeline.errors import PagesFailedError, QualityError, UsageError
+from pipeline.network_store import SHOWN_HASH, add
 from pipeline.paired import Comparison, Pairs, compare
 from pipeline.promotions import in_place, promote, promoted_files
 from pipeline.settings import NETWORKS, Settings
-from pipeline.transcriptions import find_transcribed, read_lines
+from pipeline.transcriptions import read_lines, require_transcribed
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +118,7 @@ def _others(settings: Settings, every: AtHand, new: Network) -> list[tuple[str, 
 
 def _measured(settings: Settings, wish: Wish, others: Sequence[tuple[str, Path]]) -> list[Tested]:
     """Return how the new network compares with each of the others."""
-    items = find_transcribed(wish.folder)
-    if not items:
-        raise SourceError(f"{wish.folder}: no transcription (.xml) with its page image beside it")
+    items = require_transcribed(wish.folder)
     kind = wish.network.kind
     # the one that reads now first: it is in the chain as that is loaded
     now = load_chain(settings.model_copy(update={kind: others[0][1]}))

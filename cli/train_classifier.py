@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from cli.options import A_FILE, FOLDER, common_options, data_option, settings_of
 from pipeline.errors import UsageError
@@ -111,8 +112,9 @@ def classifier(
     for missing, option in ((not data, "--data"), (output is None, "--output")):
         if missing:
             raise UsageError(f"Missing option {option!r}")
-    if start is None and (freeze or measure):
-        raise UsageError("--freeze and --measure are for a training that goes on: give --from")
+    held_given = ctx.get_parameter_source("held") is not ParameterSource.DEFAULT
+    if start is None and (freeze or measure or held_given):
+        raise UsageError("--freeze, --held and --measure are for a training that goes on: give --from")
     assert output is not None
     from cli.classifying import GoingOn, train_digit_classifier
 

@@ -17,7 +17,7 @@ from pipeline.labels import LABEL_DIGIT_PX, Ink, LabelledPage, label_page, label
 from pipeline.paths import path_to_text, printable
 from pipeline.settings import Settings
 from pipeline.sources import probe, read_page
-from pipeline.transcriptions import find_transcribed, read_lines
+from pipeline.transcriptions import read_lines, require_transcribed
 
 if TYPE_CHECKING:
     from models.loaded import Classifier, Detector
@@ -82,10 +82,7 @@ class Transcribed:
 
 def find_pages(paths: Sequence[Path], settings: Settings, *, ink_only: bool) -> Transcribed:
     """Return the transcribed pages under some paths; SourceError where there are none, MissingError."""
-    pairs = [pair for path in paths for pair in find_transcribed(path)]
-    if not pairs:
-        where = printable(path_to_text(paths[0]))
-        raise SourceError(f"{where}: no transcription (.xml) with its page image beside it")
+    pairs = require_transcribed(*paths)
     return Transcribed(pairs, settings.max_pixels, None if ink_only else _networks(settings))
 
 

@@ -5,11 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from cli.checks import Check
-from cli.networks import SHOWN_HASH, Network, at_hand, runs_of
+from cli.networks import Network, at_hand, runs_of
 from cli.terminal import counted
 from models.any_network import load_any
 from pipeline.errors import ArchiveError, MissingError
-from pipeline.network_store import file_hash, is_sha256, look_through, network_file
+from pipeline.network_store import SHOWN_HASH, file_hash, is_sha256, look_through, network_file
 from pipeline.promotions import in_place, read_history
 from pipeline.settings import NETWORKS, Settings
 from pipeline.sharing import WEIGHTS

@@ -20,6 +20,7 @@ from pipeline.errors import BusyError, OutputError, SourceGoneError
 
 HISTORY, LOCK = "promoted.json", ".lock"
 ENDING, CARD_ENDING, PART_ENDING = ".safetensors", ".json", ".part"
+SHOWN_HASH = 12  # so many figures of a hash are shown: enough to name one
 _NAME_LENGTH = 16  # of a file: so much of its hash
 _PATIENCE_S = 5.0
 _LOOK_EVERY_S = 0.1

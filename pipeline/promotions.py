@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import BusyError, MissingError
-from pipeline.network_store import HISTORY, file_hash, is_sha256, locked, network_file, now, write_whole
+from pipeline.network_store import (
+    HISTORY,
+    SHOWN_HASH,
+    file_hash,
+    is_sha256,
+    locked,
+    network_file,
+    now,
+    write_whole,
+)
 
 PROMOTED, ROLLED_BACK = "promoted", "rolled back"
 SCHEMA_VERSION = 1
@@ -73,8 +82,8 @@ def promoted_files(folder: Path, kinds: Collection[str]) -> dict[str, Path]:
         if (found := file_hash(file)) != sha256:
             trouble = "is missing" if found is None else "is damaged"
             raise MissingError(
-                f"the promoted {kind} {sha256[:12]} {trouble} ({file}): `archive models verify` says more,"
-                f" `archive models rollback {kind}` goes back to what read before"
+                f"the promoted {kind} {sha256[:SHOWN_HASH]} {trouble} ({file}): `archive models verify` says"
+                f" more, `archive models rollback {kind}` goes back to what read before"
             )
         files[kind] = file
     return files

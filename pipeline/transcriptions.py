@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import SourceError
+from pipeline.paths import path_to_text, printable
 
 # a line that is all number; transcribers write the column rule of a fee as |
 _NUMBER_LINE = re.compile(r"[\d\s.,|]*\d[\d\s.,|]*")
@@ -70,6 +71,15 @@ def find_transcribed(folder: Path) -> list[tuple[Path, Path]]:
         image = next((image for image in images if image.exists()), None)
         if image is not None:
             pairs.append((image, file))
+    return pairs
+
+
+def require_transcribed(*places: Path) -> list[tuple[Path, Path]]:
+    """Return what `find_transcribed` does of some folders or files; SourceError where that is nothing."""
+    pairs = [pair for place in places for pair in find_transcribed(place)]
+    if not pairs:
+        where = printable(path_to_text(places[0]))
+        raise SourceError(f"{where}: no transcription (.xml) with its page image beside it")
     return pairs
 
 
