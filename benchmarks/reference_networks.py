@@ -82,10 +82,8 @@ def main() -> None:
         ]
         print(row("vote of the three", None, None, accuracies(votes, sets)))
     names = [name for name in args.only if name != "features+head"]
-    for what, end, across, width_px in (
-        ("curves", ".png", 2, 760),
-        ("confusions", "-confusions.png", 3, 560),
-    ):
+    pictures = (("curves", ".png", 2, 760), ("confusions", "-confusions.png", 3, 560))
+    for what, end, across, width_px in pictures if names else ():  # a head has none of their shape
         picture = args.output / f"reference-{what}.png"
         tile([args.output / f"{name}-0{end}" for name in names], picture, across, width_px)
         print(f"seed 0: {picture}", file=sys.stderr)

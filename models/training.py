@@ -116,10 +116,10 @@ class Training:
             if now - saved >= (_SAVE_EVERY_S if self.step > 1 else 0):
                 saved = now
                 on_save()
-        self.network.load_state_dict(self.average)
-        self.network.eval()
         if measure is not None and self.step % measure.every:
             self._measure(measure)
+        self.network.load_state_dict(self.average)
+        self.network.eval()
         on_save()
 
     def _measure(self, measure: Measure) -> None:

@@ -233,6 +233,27 @@ def test_a_plain_recipe_ends_after_its_steps_and_measures_on_the_way(tmp_path: P
     assert torch.equal(by_hand.weight, whole.network.weight)
 
 
+@pytest.mark.parametrize("n_steps", [4, 5])  # the last measuring falls on the last step, or comes after it
+def test_a_network_that_was_measured_is_left_to_read_with_what_it_learned(n_steps: int) -> None:
+    network = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2))
+    recipe = Recipe(0.0, 0.1, 0.0, seed=0, n_steps=n_steps, plain=True)
+    training = Training(network, recipe, torch.device("cpu"))
+    generator = torch.Generator().manual_seed(1)
+    measure = Measure(2, lambda net: {"mean": float(net(torch.full((4, 3), 9.0)).detach().mean())})
+    training.run(
+        iter(lambda: torch.randn(4, 3, generator=generator), None),
+        lambda net, batch: {"square": (net(batch) ** 2).mean()},
+        lambda at: None,
+        lambda: None,
+        measure,
+    )
+    assert not any(module.training for module in network.modules())
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    with torch.no_grad():
+        assert float(network(torch.full((4, 3), 9.0)).mean()) == training.measured[-1][1]["mean"]
+    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+
+
 def test_a_head_that_is_no_head_is_named(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     features = rng.normal(size=(300, 8)).astype(np.float32)
