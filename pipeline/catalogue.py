@@ -4,6 +4,7 @@ Hold one `writing` transaction over many calls: that is what makes a million pag
 """
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from sqlalchemy import Connection, and_, bindparam, insert, select, update
 
 from pipeline import inserts
 from pipeline.paths import path_to_text, text_to_path
+from pipeline.settings import NETWORKS
 from pipeline.tables import documents, ledger, pages, paths, runs
 
 if TYPE_CHECKING:  # it brings NumPy and Pillow, which `archive status` need not wait for
@@ -95,6 +97,14 @@ def current_run(
         return int(found)
     made = conn.execute(insert(runs).values(wanted | {"started_at": now}))
     return int(made.inserted_primary_key[0])  # type: ignore[index]
+
+
+def parts_of_run(row: Any) -> tuple[dict[str, str], dict[str, Any]]:
+    """Return the networks of a run, SHA-256 by kind, and its other settings, by its row of the table."""
+    named = json.loads(row.settings)
+    named |= {"detector": row.detector_sha256, "classifier": row.classifier_sha256}
+    networks = {kind: named.pop(kind) for kind in NETWORKS if kind in named}
+    return networks, named
 
 
 def known_file(conn: Connection, path: Path, size_bytes: int, modified_at: float) -> int | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Update, bindparam, exists, false, select, true, update
 
-from pipeline.catalogue import PAGES_SOURCES, SOURCE, PageSource, source_of
+from pipeline.catalogue import PAGES_SOURCES, SOURCE, PageSource, parts_of_run, source_of
 from pipeline.database import writing
 from pipeline.page import PageDetections
 from pipeline.results import read_detections
@@ -46,9 +46,8 @@ class Claim:
     suspect: bool  # it was in hand when a process died: hold nothing else
     source: PageSource
     run_id: int
-    detector_sha256: str
-    classifier_sha256: str
-    settings: str  # the run's, JSON
+    networks: dict[str, str]  # which of them read the page, SHA-256 by kind
+    settings: dict[str, Any]  # of its run, which change what is read
     blob: str | None  # name of the crops, where another process detected
     width: int | None  # page pixels, where detect is done
     height: int | None
@@ -157,6 +156,7 @@ def _claimed(conn: Connection, ledger_id: int, token: str) -> Claim:
     found = None
     if row.state == DETECTED:
         found = PageDetections(read_detections(conn, ledger_id), row.scale, row.turned)
+    networks, settings = parts_of_run(row)
     return Claim(
         ledger_id=ledger_id,
         token=token,
@@ -164,9 +164,8 @@ def _claimed(conn: Connection, ledger_id: int, token: str) -> Claim:
         suspect=row.suspect,
         source=source_of(rows),
         run_id=row.run_id,
-        detector_sha256=row.detector_sha256,
-        classifier_sha256=row.classifier_sha256,
-        settings=row.settings,
+        networks=networks,
+        settings=settings,
         blob=row.blob,
         width=row.width,
         height=row.height,

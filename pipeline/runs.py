@@ -3,7 +3,6 @@
 Documents that were replaced are left out, as everywhere.
 """
 
-import json
 from collections import defaultdict
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,11 +11,10 @@ from typing import Any
 import numpy as np
 from sqlalchemy import ColumnElement, Connection, case, func, select
 
-from pipeline.catalogue import PageSource, page_source
+from pipeline.catalogue import PageSource, page_source, parts_of_run
 from pipeline.comparison import Floats, PageDigits
 from pipeline.exports import STREAM, newest_path
 from pipeline.matching import is_replaced
-from pipeline.settings import NETWORKS
 from pipeline.tables import DONE, detections, documents, ledger, numbers, pages, readings, runs
 
 # pages whose digits are read at once: as many as this, or fewer where they have many digits
@@ -79,15 +77,14 @@ def all_runs(conn: Connection) -> list[Run]:
     counts = {row.run_id: row for row in conn.execute(counted)}
     found = []
     for row in conn.execute(select(runs).order_by(runs.c.id)):
-        settings = json.loads(row.settings)
-        named = {**settings, "detector": row.detector_sha256, "classifier": row.classifier_sha256}
+        networks, settings = parts_of_run(row)
         its = counts.get(row.id)
         found.append(
             Run(
                 run_id=row.id,
                 started_at=row.started_at,
-                networks={kind: named[kind] for kind in NETWORKS if kind in named},
-                settings={name: value for name, value in settings.items() if name not in NETWORKS},
+                networks=networks,
+                settings=settings,
                 n_pages=int(its.n_pages) if its else 0,
                 n_done=int(its.n_done) if its else 0,
                 n_digits=int(its.n_digits) if its else 0,

@@ -110,7 +110,7 @@ def test_a_page_goes_from_waiting_to_done_with_all_that_was_read(db: Engine) -> 
     fill(db, 1)
     claim = take(db, state=WAITING)
     assert claim.source.paths[0].path == Path("/scans/book.pdf")
-    assert (claim.source.format, claim.source.frame, claim.detector_sha256) == ("pdf", 0, "d" * 64)
+    assert (claim.source.format, claim.source.frame, claim.networks["detector"]) == ("pdf", 0, "d" * 64)
     assert claim.found is None
     assert detected(db, claim)
     second = ledger.claim(db, claim.ledger_id, state=DETECTED, now=NOW, lease_s=LEASE_S)

@@ -5,7 +5,6 @@ of the ledger, and says whether the page was still ours.  Only work that a page 
 clock: not loading a network, nor waiting for the database.
 """
 
-import json
 import logging
 import threading
 import time
@@ -108,12 +107,11 @@ def classify(bench: Bench, claim: Claim, crops: Crops | None = None) -> bool:
     """
     from models.reader import Readers, read_crops  # torch takes seconds to import
 
-    of_run = json.loads(claim.settings)
     readers = Readers(
-        bench.networks.classifier(claim.classifier_sha256),
-        bench.networks.rescorer(of_run.get("rescorer")),
-        bench.networks.recogniser(of_run.get("recogniser")),
-        bench.networks.judge(of_run.get("judge")),
+        bench.networks.classifier(claim.networks["classifier"]),
+        bench.networks.rescorer(claim.networks.get("rescorer")),
+        bench.networks.recogniser(claim.networks.get("recogniser")),
+        bench.networks.judge(claim.networks.get("judge")),
     )
     found = claim.found or PageDetections((), 1.0)
     if crops is None:
@@ -154,8 +152,8 @@ def detect_and_classify(bench: Bench, claim: Claim) -> bool:
 def _find(bench: Bench, claim: Claim) -> _Found:
     from models.whole import find_digits  # torch takes seconds to import
 
-    orienter = bench.networks.orienter(json.loads(claim.settings).get("orienter"))
-    detector = bench.networks.detector(claim.detector_sha256)
+    orienter = bench.networks.orienter(claim.networks.get("orienter"))
+    detector = bench.networks.detector(claim.networks["detector"])
     with _page(bench, claim) as grey:
         height, width = grey.shape
         with bench.times.spent(NETWORKS):
@@ -209,7 +207,7 @@ def _page(bench: Bench, claim: Claim) -> Iterator[Grey]:
 def _read(bench: Bench, claim: Claim, max_pixels: int) -> Grey:
     """Look for the page's file and read it, under the page's clock: a share that hangs is met here too."""
     source = claim.source
-    render_dpi = int(json.loads(claim.settings).get("render_dpi", bench.settings.render_dpi))
+    render_dpi = int(claim.settings.get("render_dpi", bench.settings.render_dpi))
     with _turn(bench, source), bench.in_hand.clock(claim), bench.times.spent(SCANS):
         path = where_is(source, bench.shared_scan)
         try:
