@@ -74,7 +74,8 @@ class Chain:
         app = create_app(settings.broker_url)
         broker, trouble, in_hand = Broker(app), Trouble(10.0), InHand(settings.page_deadline_s)
         files, networks = Files(settings.files), Networks(settings)
-        bench = Bench(self.db, files, networks, settings, in_hand, LEASE_S, LEASE_S, keeps=not apart)
+        both = () if apart else QUEUES
+        bench = Bench(self.db, files, networks, settings, in_hand, LEASE_S, LEASE_S, both)
         self.what = made_up(0)
         stages.detect, stages.classify, stages.detect_and_classify = self.detect, self.classify, self.both
         tasks.add_tasks(app, bench, trouble, broker)
@@ -83,22 +84,23 @@ class Chain:
         threading.Thread(target=worker.start, daemon=True).start()
         threading.Thread(target=feeder.run, args=(threading.Event(), in_hand, trouble), daemon=True).start()
 
-    def detect(self, bench: Bench, claim: Claim) -> bool:
+    def detect(self, bench: Bench, claim: Claim) -> str | None:
         found, _, _ = self.what
         size = {"width": 2000, "height": 3000}
-        return ledger.finish_detect(
+        ours = ledger.finish_detect(
             self.db, claim, found, **size, blob="crops/made-up", now=time.time(), lease_s=LEASE_S
         )
+        return ledger.DETECTED if ours else None
 
-    def both(self, bench: Bench, claim: Claim) -> bool:
+    def both(self, bench: Bench, claim: Claim) -> str | None:
         found, _, _ = self.what
         size = {"width": 2000, "height": 3000}
         kept = ledger.keep_detected(self.db, claim, found, **size, now=time.time(), lease_s=LEASE_S)
-        return kept is not None and self.classify(bench, kept)
+        return None if kept is None else self.classify(bench, kept)
 
-    def classify(self, bench: Bench, claim: Claim) -> bool:
+    def classify(self, bench: Bench, claim: Claim) -> str | None:
         _, read, numbers = self.what
-        return ledger.finish_classify(self.db, claim, read, numbers, now=time.time())
+        return ledger.DONE if ledger.finish_classify(self.db, claim, read, numbers, now=time.time()) else None
 
     def cost_ms(self, n_pages: int, n_digits: int) -> float:
         """Return the milliseconds that a page takes from its row to its end."""

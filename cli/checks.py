@@ -13,6 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
+from cli.sorting import find_sorting
 from cli.terminal import SCHEMA_VERSION, counted, print_json, print_wrapped, say, size
 from pipeline.database import HEAD, OwnerLock, open_database, reading
 from pipeline.engines import name_of, parse_url, sqlite_file
@@ -82,6 +83,15 @@ def every_check(settings: Settings, trouble: str = "") -> Iterator[Check]:
         yield Check("promoted", "fail", trouble)
     for kind in NETWORKS:
         yield _tried(kind, partial(_weights, kind, settings), f"install again, or --{kind}")
+    if settings.sorter or settings.paths is not None:
+        yield _tried("sorter", lambda: _sorter(settings), "")
+
+
+def _sorter(settings: Settings) -> Check:
+    named = find_sorting(settings)
+    assert named is not None
+    kinds = named.sorting.final_kinds()
+    return Check("sorter", "ok", f"{settings.sorter}, {counted(len(kinds), 'kind')}: {', '.join(kinds)}")
 
 
 def _tried(name: str, check: Callable[[], Check], mend: str) -> Check:

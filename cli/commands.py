@@ -38,7 +38,7 @@ COMMANDS = {
         "cli.query:query",
         "Find numbers that were read, and where they stand.",
         (
-            *("PREFIX", "PATTERN", "MIN", "MAX", "DOCUMENT", "PAGE", "CONFIDENCE", "DOUBTFUL"),
+            *("PREFIX", "PATTERN", "MIN", "MAX", "DOCUMENT", "KIND", "PAGE", "CONFIDENCE", "DOUBTFUL"),
             *("ORDER", "LIMIT", "JSON", "CSV"),
         ),
     ),
@@ -47,6 +47,11 @@ COMMANDS = {
         "cli.failed:failed",
         "List pages that could not be read, see why, try them again.",
         ("LIST_JSON", "SHOW_JSON", "RETRY_ALL", "RETRY_JSON"),
+    ),
+    "sort": Command(
+        "cli.sort:sort",
+        "Say which kind pages are, where a sorter is in doubt or wrong.",
+        ("KIND", "DRY_RUN", "JSON"),
     ),
     "export": Command("cli.export:export", "Write what was read to a file.", ("DIGITS_OUTPUT",)),
     "evaluate": Command(

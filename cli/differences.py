@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from cli.terminal import Column, print_table, print_wrapped, shown_path
 from pipeline.network_store import SHOWN_HASH
+from pipeline.sorting import SORTING
 
 if TYPE_CHECKING:
     from pipeline.changes import Tally
@@ -65,7 +66,11 @@ def differences(a: "Run", b: "Run") -> list[str]:
         said = [f"B has another {which}{others}."]
     for name in {**a.settings, **b.settings}:
         before, after = a.settings.get(name), b.settings.get(name)
-        if before != after:
+        if name == SORTING and before != after:
+            both = before is not None and after is not None
+            alone = "A" if after is None else "B"
+            said.append("B sorts its pages otherwise." if both else f"{alone} alone sorts its pages.")
+        elif before != after:
             said.append(f"The setting {name} is {_value(before)} in A, {_value(after)} in B.")
     return said
 

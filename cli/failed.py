@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -11,19 +10,24 @@ import click
 from cli.options import (
     common_options,
     database_of,
-    is_verbose,
     json_option,
     queue_options,
     reading_options,
-    settings_of,
 )
 from cli.terminal import SCHEMA_VERSION, counted, print_json, print_wrapped, say, shown_path
 from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
     from pipeline.queries import Failure
 
-STAGES = {"waiting": "finding its digits", "detected": "reading its digits", None: "opening it"}
+STAGES = {
+    "unsorted": "saying its kind",
+    "waiting": "finding its digits",
+    "detected": "reading its digits",
+    None: "opening it",
+}
 
 
 @click.group()
@@ -118,13 +122,9 @@ def retry_failed(ctx: click.Context, names: tuple[str, ...], all: bool, json: bo
     if bool(names) == all:
         raise UsageError("name what to try again (`archive failed list` has the names), or give --all")
 
-    from cli.queueing import queue_scans
-    from cli.reading import find_weights, read_scans
-    from cli.summary import leave, outcome_json, tell_outcome
+    from cli.again import PutBack, read_again
     from pipeline import ledger
-    from pipeline.database import OwnerLock
     from pipeline.paths import text_to_path
-    from pipeline.sharing import require_shared
 
     chosen = _failures(ctx)
     if names:
@@ -132,13 +132,8 @@ def retry_failed(ctx: click.Context, names: tuple[str, ...], all: bool, json: bo
     if not chosen:
         say("nothing failed")
         return
-    settings = settings_of(ctx)
-    weights = find_weights(settings)  # before anything is put back that could not be read
-    if settings.broker_url:
-        require_shared(settings)
-    with ExitStack() as stack:
-        db = stack.enter_context(database_of(ctx))
-        lock = None if settings.broker_url else stack.enter_context(OwnerLock(settings.database_url))
+
+    def put_back(db: "Engine") -> PutBack:
         ledger.retry(
             db,
             everything=all,  # a list of a million would be too long for one statement
@@ -146,17 +141,13 @@ def retry_failed(ctx: click.Context, names: tuple[str, ...], all: bool, json: bo
             document_ids=[one.document_id for one in chosen if one.ledger_id is None and not all],
             now=time.time(),
         )
-        documents = [text_to_path(failure.path) for failure in chosen if failure.ledger_id is None]
-        if lock is None:  # what is put back is brought to where workers find it
-            scans = {text_to_path(failure.path) for failure in chosen if failure.ledger_id is not None}
-            documents += sorted(path for path in scans if path.exists())
-            outcome = queue_scans(db, settings, weights, documents, again=False, wait=False)
-        else:
-            outcome = read_scans(db, settings, weights, documents, lock, again=False)
-    if json:
-        print_json(outcome_json(outcome))
-    tell_outcome(outcome, verbose=is_verbose(ctx))
-    leave(ctx, outcome)
+        paths = [(text_to_path(failure.path), failure.ledger_id) for failure in chosen]
+        return PutBack(
+            roots=[path for path, ledger_id in paths if ledger_id is None],
+            scans=[path for path, ledger_id in paths if ledger_id is not None],
+        )
+
+    read_again(ctx, put_back, json=json)
 
 
 def _failures(ctx: click.Context) -> list["Failure"]:

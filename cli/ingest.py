@@ -15,12 +15,14 @@ from cli.options import (
     queue_options,
     reading_options,
     settings_of,
+    sorting_options,
 )
 from cli.terminal import print_json
 from pipeline.errors import MissingError, PagesFailedError, UsageError
 
 if TYPE_CHECKING:
     from cli.reading import Weights
+    from cli.sorting import NamedSorting
     from pipeline.settings import Settings
 
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 @click.option("--again", is_flag=True, help="Read known pages once more, with today's weights, as a new run.")
 @click.option("--wait", is_flag=True, help="With a broker: stay until workers have read every page.")
 @click.option("--dry-run", is_flag=True, help="Say what would be read; write nothing.")
+@sorting_options
 @json_option
 @queue_options
 @reading_options
@@ -49,6 +52,10 @@ def ingest(
     power cut, give the same command again: it goes on where it was, with
     --again too.
 
+    With a sorter each page is first told by its kind, and --paths says what
+    becomes of that: read by other networks, skipped, or left to a person
+    (docs/sorting.md).
+
     With a broker set, pages are written down for `archive worker` to read,
     on any machine, and the command leaves.
 
@@ -58,6 +65,7 @@ def ingest(
       archive ingest ledger-3.pdf box-12.zip
       archive ingest --dry-run /media/archive/registers
       archive ingest --again scans/1890
+      archive ingest --sorter room7 --paths paths.toml room7/
       archive --database room7.db ingest room7/ --json > room7.json
     """
     if dry_run:
@@ -65,18 +73,20 @@ def ingest(
         return
 
     from cli.reading import find_weights, read_scans
+    from cli.sorting import find_sorting
     from cli.summary import leave, outcome_json, tell_outcome
     from pipeline.database import OwnerLock
 
     settings = settings_of(ctx)
     weights = find_weights(settings)  # before a database is made that nothing could be read into
+    sorting = find_sorting(settings)
     if settings.broker_url:
-        _queue(ctx, settings, weights, paths, again=again, wait=wait, json=json)
+        _queue(ctx, settings, weights, sorting, paths, again=again, wait=wait, json=json)
         return
     if wait:
         raise UsageError("--wait is for pages that workers read; without a broker this command reads them")
     with database_of(ctx, create=True) as db, OwnerLock(settings.database_url) as lock:
-        outcome = read_scans(db, settings, weights, paths, lock, again=again)
+        outcome = read_scans(db, settings, weights, sorting, paths, lock, again=again)
     if json:
         print_json(outcome_json(outcome))
     tell_outcome(outcome, verbose=is_verbose(ctx))
@@ -87,6 +97,7 @@ def _queue(
     ctx: click.Context,
     settings: "Settings",
     weights: "Weights",
+    sorting: "NamedSorting | None",
     paths: tuple[Path, ...],
     *,
     again: bool,
@@ -99,7 +110,7 @@ def _queue(
 
     require_shared(settings)
     with database_of(ctx, create=True) as db:
-        outcome = queue_scans(db, settings, weights, paths, again=again, wait=wait)
+        outcome = queue_scans(db, settings, weights, sorting, paths, again=again, wait=wait)
     if json:
         print_json(outcome_json(outcome))
     tell_outcome(outcome, verbose=is_verbose(ctx))
@@ -108,9 +119,11 @@ def _queue(
 
 def _dry_run(ctx: click.Context, paths: tuple[Path, ...], *, again: bool, json: bool) -> None:
     from cli.registering import Tally, count_only, look
+    from cli.sorting import find_sorting
     from cli.summary import plan_json, tell_plan
 
     settings = settings_of(ctx, promoted=False)
+    find_sorting(settings)  # a mistake in the paths file is said now
     tally = Tally()
     with ExitStack() as stack:
         db = None  # where there is no database yet, a dry run makes none

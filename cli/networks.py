@@ -129,4 +129,4 @@ def runs_of(settings: Settings) -> list[Run] | None:
 
 def read_by(runs: Sequence[Run], network: Network) -> list[Run]:
     """Return the runs that a network took part in."""
-    return [run for run in runs if run.networks.get(network.kind) == network.sha256]
+    return [run for run in runs if (network.kind, network.sha256) in run.every_network]

@@ -46,6 +46,13 @@ def queue_options(command: Decorated) -> Decorated:
     return command
 
 
+def sorting_options(command: Decorated) -> Decorated:
+    """Add --sorter and --paths."""
+    for add in reversed((_sorter, _paths)):
+        command = add(command)
+    return command
+
+
 def broker_option(command: Decorated) -> Decorated:
     """Add --broker."""
     return _broker(command)
@@ -228,6 +235,10 @@ _recogniser = _setting(
     "--recogniser", "recogniser", "FILE", FILE, "Other weights to read whole numbers with."
 )
 _judge = _setting("--judge", "judge", "FILE", FILE, "Other weights to judge whole numbers with.")
+_sorter = _setting(
+    "--sorter", "sorter", "NAME", str, "Sort pages by kind first, with this network of `archive models`."
+)
+_paths = _setting("--paths", "paths", "FILE", FILE, "What becomes of pages of each kind, in a TOML file.")
 _broker = _setting(
     "--broker", "broker_url", "URL", str, "Where pages are queued: redis://… or amqp://…  [default: no queue]"
 )

@@ -36,6 +36,7 @@ CSV_TITLES = ("number", "confidence", "document", "page", "line", "position", "x
 @click.option("--min", metavar="N", help="Numbers from N on, whatever their leading zeros.")
 @click.option("--max", metavar="N", help="Numbers up to N.")
 @click.option("--document", metavar="NAME", help="In this document or folder: a path, or the end of one.")
+@click.option("--kind", metavar="KIND", help="On pages of this kind, as a sorter or a person said.")
 @click.option("--page", type=click.IntRange(1), metavar="N", help="On this page of its document.")
 @click.option("--confidence", type=click.FloatRange(0, 1), metavar="C", help="At least this sure (0 to 1).")
 @click.option("--doubtful", type=click.FloatRange(0, 1), metavar="C", help="At most this sure; worst first.")
@@ -63,6 +64,7 @@ def query(
     min: str | None,
     max: str | None,
     document: str | None,
+    kind: str | None,
     page: int | None,
     confidence: float | None,
     doubtful: float | None,
@@ -82,6 +84,7 @@ def query(
       archive query --prefix 18 --document ledger-3.pdf --page 12
       archive query --pattern '19?7'
       archive query --min 100 --max 250 --order number
+      archive query --kind table-register 1899
       archive query --doubtful 0.8            what a person should look at
       archive query --csv --limit 0 > numbers.csv
     """
@@ -102,6 +105,7 @@ def query(
         at_least=min,
         at_most=max,
         document=document,
+        kind=kind,
         page=page,
         min_confidence=confidence,
         max_confidence=doubtful,
@@ -146,6 +150,7 @@ def _print_json(rows: "Iterator[NumberRow]") -> None:
             "line": row.line,
             "position": row.position,
             "box": [round(edge, 2) for edge in asdict(row.box).values()],
+            "kind": row.kind,
             "document_id": row.document_id,
             "run_id": row.run_id,
         }

@@ -11,6 +11,7 @@ from cli.progress import Progress, make_progress
 from cli.reading import Outcome, Weights, begin_run, outcome_of
 from cli.registering import Registration
 from cli.signals import StopRequest, stop_requests
+from cli.sorting import NamedSorting
 from pipeline import ledger
 from pipeline.ledger import Counts
 from pipeline.settings import Settings
@@ -22,10 +23,18 @@ STEP_S = 0.1
 
 
 def queue_scans(
-    db: Engine, settings: Settings, weights: Weights, roots: Sequence[Path], *, again: bool, wait: bool
+    db: Engine,
+    settings: Settings,
+    weights: Weights,
+    sorting: NamedSorting | None,
+    roots: Sequence[Path],
+    *,
+    again: bool,
+    wait: bool,
 ) -> Outcome:
     """Register what is under `roots` for workers to read; with `wait` stay until every page is read.
 
+    `sorting` is how new pages are sorted before.
     Raises StorageError; a page that can't be read is no error.
     """
     started = time.monotonic()
@@ -39,7 +48,9 @@ def queue_scans(
             share_scan(files, path, sha256)
 
     share_weights(files, {sha256: getattr(settings, kind) for kind, sha256 in weights.items()})
-    run_id = begin_run(db, settings, weights, again=again)
+    if sorting is not None:
+        share_weights(files, {sha256: file for (_, sha256), file in sorting.files.items()})
+    run_id = begin_run(db, settings, weights, sorting, again=again)
     registration = Registration(roots, settings, db, run_id, again=again, share=share)
     with stop_requests() as request, make_progress() as progress:
         registration.start()
@@ -71,7 +82,7 @@ def _watch(
         began = time.monotonic()
         counts = ledger.counts(db)
         took_s = time.monotonic() - began
-        n_over = counts.n_done - before.n_done + counts.n_failed - before.n_failed
+        n_over = counts.n_over - before.n_over
         progress.update(n_over, n_over + counts.n_open, complete=complete)
         if complete and not counts.n_open:
             return

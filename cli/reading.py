@@ -6,12 +6,14 @@ import time
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Engine
 
 from cli.progress import Progress, make_progress
 from cli.registering import Registration, Tally
 from cli.signals import StopRequest, stop_requests
+from cli.sorting import NamedSorting
 from cli.terminal import counted
 from pipeline import catalogue, ledger, queries
 from pipeline.adoption import adopt
@@ -21,6 +23,7 @@ from pipeline.ledger import Counts, FailedId
 from pipeline.queries import Failure
 from pipeline.roster import living
 from pipeline.settings import NETWORKS, Settings
+from pipeline.sorting import SORTING, as_json
 from workers.watch import run_until_done
 
 Weights = dict[str, str]  # the SHA-256 of each network's checkpoint, by the network's name
@@ -32,6 +35,8 @@ class Outcome:
 
     tally: Tally
     n_done: int  # pages
+    n_skipped: int  # pages of a kind that is not read
+    n_person: int  # pages whose kind a person is to say
     n_open: int
     n_failed_before: int  # pages and documents
     n_digits: int
@@ -48,24 +53,35 @@ class Outcome:
 
     @property
     def pages_per_s(self) -> float:
-        """Pages done and failed, by the whole time."""
-        return (self.n_done + len(self.failures)) / self.seconds if self.seconds else 0.0
+        """Pages that came to an end, by the whole time."""
+        n = self.n_done + self.n_skipped + self.n_person + len(self.failures)
+        return n / self.seconds if self.seconds else 0.0
 
 
 def read_scans(
-    db: Engine, settings: Settings, weights: Weights, roots: Sequence[Path], lock: OwnerLock, *, again: bool
+    db: Engine,
+    settings: Settings,
+    weights: Weights,
+    sorting: NamedSorting | None,
+    roots: Sequence[Path],
+    lock: OwnerLock,
+    *,
+    again: bool,
 ) -> Outcome:
     """Register what is under `roots` and read every page that is left to do.
 
-    `lock` is the owner's, held by the caller.  `again` reads known pages once more, as a run of its own.
+    `sorting` is how new pages are sorted before.  `lock` is the owner's, held by the caller.  `again` reads
+    known pages once more, as a run of its own.
     Raises MissingError, StorageError; a page that can't be read is no error.
     """
     started = time.monotonic()
     _refuse_workers(db)
     before = ledger.counts(db)
     failed_before = ledger.failed_ids(db)
-    run_id = begin_run(db, settings, weights, again=again)
-    adopt(db, run_id)
+    if sorting is not None:
+        sorting.keep(settings.networks)
+    run_id = begin_run(db, settings, weights, sorting, again=again)
+    adopt(db, run_id, now=time.time())
     registration = Registration(roots, settings, db, run_id, again=again)
     with stop_requests() as request:
         with make_progress() as progress:
@@ -119,6 +135,8 @@ def outcome_of(
     return Outcome(
         tally=tally,
         n_done=counts.n_done - before.n_done,
+        n_skipped=counts.n_skipped - before.n_skipped,
+        n_person=counts.n_person - before.n_person,
         n_open=counts.n_open,
         n_failed_before=len(failed_now & failed_before),
         n_digits=counts.n_digits - before.n_digits,
@@ -150,7 +168,7 @@ class _Watch:
         return self._told or self._registration.error is not None
 
     def show(self, counts: Counts) -> None:
-        n_over = counts.n_done - self._before.n_done + counts.n_failed - self._before.n_failed
+        n_over = counts.n_over - self._before.n_over
         self._progress.update(n_over, n_over + counts.n_open, complete=self._registration.finished)
 
 
@@ -170,13 +188,17 @@ def _sha256(file: Path) -> str:
         ) from error
 
 
-def begin_run(db: Engine, settings: Settings, weights: Weights, *, again: bool) -> int:
+def begin_run(
+    db: Engine, settings: Settings, weights: Weights, sorting: NamedSorting | None, *, again: bool
+) -> int:
     """Return the run of these weights and settings; with `again` a fresh one."""
     # of the settings only these change what is read; the others say how fast, and what is refused
-    changing = {
+    changing: dict[str, Any] = {
         **{kind: sha256 for kind, sha256 in weights.items() if kind not in ("detector", "classifier")},
         "render_dpi": settings.render_dpi,
     }
+    if sorting is not None:
+        changing[SORTING] = as_json(sorting.sorting)
     with writing(db) as conn:
         return catalogue.current_run(
             conn,

@@ -13,6 +13,17 @@ if TYPE_CHECKING:
     from pipeline.catalogue import PageSource
 
 
+def split_page(name: str) -> tuple[str, int | None]:
+    """Return the document and page (from 1) that DOCUMENT[:PAGE] means; None where no page is named.
+
+    >>> split_page("ledger.pdf:12"), split_page("ledger.pdf")
+    (('ledger.pdf', 12), ('ledger.pdf', None))
+    """
+    document, colon, page = name.rpartition(":")
+    is_page = colon and document and page.isascii() and page.isdigit() and int(page) > 0
+    return (document, int(page)) if is_page and not Path(name).exists() else (name, None)
+
+
 def refuse_scan(conn: "Connection", output: Path) -> None:
     """Raise UsageError where `output` is a file of the archive: a scan can't be made again."""
     from pipeline import catalogue

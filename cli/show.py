@@ -8,7 +8,7 @@ import click
 
 from cli.options import common_options, database_of, settings_of
 from cli.output import STDOUT, replacing
-from cli.scans import page_pixels, refuse_scan
+from cli.scans import page_pixels, refuse_scan, split_page
 from cli.terminal import counted, say
 from pipeline.errors import SourceError, UsageError
 
@@ -52,7 +52,8 @@ def show(ctx: click.Context, document: str, output: Path) -> None:
     if format is None:
         raise UsageError(f"{output}: which kind of picture? name it .png or .jpg")
     settings = settings_of(ctx, promoted=False)
-    name, page = split_page(document)
+    name, page_named = split_page(document)
+    page = page_named or 1
     with database_of(ctx) as db, reading(db) as conn:
         source = queries.page_of(conn, name, page)
         result = queries.page_result(conn, source.page_id)
@@ -83,17 +84,6 @@ def show(ctx: click.Context, document: str, output: Path) -> None:
     n_digits = sum(reading.digit is not None for reading in result.readings)
     where = "" if output == STDOUT else f" → {output}"
     say(f"{counted(n_digits, 'digit')}, {counted(len(result.numbers), 'number')}{where}")
-
-
-def split_page(name: str) -> tuple[str, int]:
-    """Return the document and page (from 1) that DOCUMENT[:PAGE] means.
-
-    >>> split_page("ledger.pdf:12"), split_page("ledger.pdf")
-    (('ledger.pdf', 12), ('ledger.pdf', 1))
-    """
-    document, colon, page = name.rpartition(":")
-    is_page = colon and document and page.isascii() and page.isdigit() and int(page) > 0
-    return (document, int(page)) if is_page and not Path(name).exists() else (name, 1)
 
 
 def _render_dpi(conn: "Connection", run_id: int, settings: "Settings") -> int:

@@ -8,11 +8,16 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.options import broker_option, common_options, database_of, json_option, settings_of
-from cli.terminal import SCHEMA_VERSION, counted, print_json
+from cli.terminal import SCHEMA_VERSION, Column, counted, print_json, print_table
 from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
-    from pipeline.status import Status
+    from pipeline.status import OfKind, Status
+
+KINDS = (
+    Column("KIND"),
+    *(Column(title, right=True) for title in ("PAGES", "DONE", "SKIPPED", "PERSON", "FAILED", "NUMBERS")),
+)
 
 
 @click.command()
@@ -25,7 +30,8 @@ def status(ctx: click.Context, watch: bool, json: bool) -> None:
     """Show how far the archive is read.
 
     Pages by state, documents, digits and numbers, and how fast it goes.
-    A page waits, its digits are found, it is done; or it failed.  With --watch
+    A page waits, its digits are found, it is done; or it failed.  Where pages are
+    sorted, also by kind, and how many wait for a person.  With --watch
     also the workers, what waits in the queues, and how long it will take.
 
     \b
@@ -67,9 +73,12 @@ def _print(found: "Status", reader: str) -> None:
     lines = [
         ("documents", found.n_documents, _failed_documents(found.n_failed_documents)),
         ("pages", found.n_pages, ""),
+        *([("  to sort", found.n_unsorted, f"{reader} reads on")] if found.n_unsorted else []),
         ("  waiting", found.n_waiting, "" if not found.n_waiting else f"{reader} reads on"),
         ("  found", found.n_detected, "" if not found.n_detected else "digits found, not yet read"),
         ("  done", found.n_done, ""),
+        *([("  skipped", found.n_skipped, "their kind is not read")] if found.n_skipped else []),
+        *([("  person", found.n_person, "`archive sort` lists them")] if found.n_person else []),
         ("  failed", found.n_failed, "" if not found.n_failed else "`archive failed list` says why"),
         ("digits", found.n_digits, ""),
         ("numbers", found.n_numbers, ""),
@@ -77,9 +86,18 @@ def _print(found: "Status", reader: str) -> None:
     width = max(len(f"{count:,}") for _, count, _ in lines)
     for name, count, remark in lines:
         print(f"{name:<10} {count:>{width},}  {remark}".rstrip())
+    if found.kinds:
+        print()
+        print_table(KINDS, [_kind_row(of_kind) for of_kind in found.kinds])
+        print()
     if found.n_finished_lately:
         lately = counted(found.n_finished_lately, "page")
         print(f"{'rate':<10} {found.pages_per_s:.2f} pages/s ({lately} in the last {found.lately_s:.0f} s)")
+
+
+def _kind_row(of_kind: "OfKind") -> tuple[str, ...]:
+    counts = (of_kind.n_pages, of_kind.n_done, of_kind.n_skipped, of_kind.n_person, of_kind.n_failed)
+    return of_kind.kind, *(f"{n:,}" for n in (*counts, of_kind.n_numbers))
 
 
 def _failed_documents(n: int) -> str:

@@ -21,6 +21,10 @@ def tell_outcome(outcome: Outcome, *, verbose: bool) -> None:
     if tally.n_new or tally.n_known or tally.n_failed:
         say(_documents_line(tally))
     say(_queued_line(outcome) if outcome.queued and outcome.n_open else _pages_line(outcome))
+    if outcome.n_skipped:
+        say(f"{counted(outcome.n_skipped, 'page')} skipped, by kind")
+    if outcome.n_person:
+        say(f"{counted(outcome.n_person, 'page')} for a person to sort: archive sort")
     tell_passed(tally, verbose=verbose)
     if outcome.failures:
         say(f"{counted(len(outcome.failures), 'page')} failed:")
@@ -73,6 +77,8 @@ def outcome_json(outcome: Outcome) -> dict[str, Any]:
         "pages": {
             "new": tally.n_pages,
             "done": outcome.n_done,
+            "skipped": outcome.n_skipped,
+            "person": outcome.n_person,
             "failed": len(outcome.failures),
             "left": outcome.n_open,
         },
@@ -125,7 +131,8 @@ def _documents_line(tally: Tally) -> str:
 
 def _pages_line(outcome: Outcome) -> str:
     if not outcome.n_done and not outcome.failures:
-        return "no page was left to read" if not outcome.n_open else "no page was read"
+        came = outcome.n_skipped + outcome.n_person
+        return "no page was left to read" if not outcome.n_open and not came else "no page was read"
     seconds = f"{duration(outcome.seconds)} ({outcome.pages_per_s:.2f} pages/s)"
     return (
         f"{counted(outcome.n_done, 'page')} read in {seconds}:"

@@ -107,7 +107,7 @@ def _of_runs(settings: Settings, known: set[str], reported: set[str]) -> Iterato
         return
     pages: dict[tuple[str, str], int] = {}
     for run in runs:
-        for kind, sha256 in run.networks.items():
+        for kind, sha256 in sorted(run.every_network):
             pages[kind, sha256] = pages.get((kind, sha256), 0) + run.n_done
     n_wrong = 0
     for (kind, sha256), n_pages in pages.items():

@@ -17,7 +17,7 @@ from pipeline.settings import Settings
 from pipeline.status import Status, status
 
 EVERY_S = 2.0
-_NAMES = {"detect": "finding digits", "classify": "reading them"}
+_NAMES = {"sort": "sorting", "detect": "finding digits", "classify": "reading them"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,11 @@ class Looks:
         with reading(self._db) as conn:
             counts = status(conn, now=time.time())
             out = outlook(conn, now=time.time())
-        through = {"detect": counts.n_detected + counts.n_done, "classify": counts.n_done}
+        through = {
+            "sort": sum(of_kind.n_pages for of_kind in counts.kinds),
+            "detect": counts.n_detected + counts.n_done,
+            "classify": counts.n_done,
+        }
         now = time.monotonic()
         rates = {stage: self._paces[stage].at(now, n) for stage, n in through.items()}
         queued, trouble = None, ""
@@ -59,11 +63,17 @@ class Looks:
 def lines_of(seen: Seen, *, now: float) -> Iterator[str]:
     """Yield the lines that show a look, for people."""
     counts, out = seen.status, seen.outlook
-    left = counts.n_waiting + counts.n_detected
-    yield (
-        f"pages     {counts.n_pages:,}: {counts.n_waiting:,} waiting, {counts.n_detected:,} found,"
-        f" {counts.n_done:,} done, {counts.n_failed:,} failed"
-    )
+    left = counts.n_unsorted + counts.n_waiting + counts.n_detected
+    states = [
+        *([f"{counts.n_unsorted:,} to sort"] if counts.n_unsorted else []),
+        f"{counts.n_waiting:,} waiting",
+        f"{counts.n_detected:,} found",
+        f"{counts.n_done:,} done",
+        *([f"{counts.n_skipped:,} skipped"] if counts.n_skipped else []),
+        *([f"{counts.n_person:,} for a person"] if counts.n_person else []),
+        f"{counts.n_failed:,} failed",
+    ]
+    yield f"pages     {counts.n_pages:,}: {', '.join(states)}"
     yield f"read      {counted(counts.n_digits, 'digit')}, {counted(counts.n_numbers, 'number')}"
     speeds = [f"{name} {rate:.1f} pages/s" for stage, name in _NAMES.items() if (rate := seen.rates[stage])]
     if left and speeds:

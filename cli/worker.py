@@ -15,7 +15,7 @@ from pipeline.errors import MissingError, SettingsError
 if TYPE_CHECKING:
     from pipeline.settings import Settings
 
-STAGES = ("detect", "classify")
+STAGES = ("sort", "detect", "classify")
 
 
 @click.command()
@@ -24,7 +24,7 @@ STAGES = ("detect", "classify")
     "stages",
     multiple=True,
     type=click.Choice(STAGES),
-    help="Work on this stage only; can be given twice.  [default: all]",
+    help="Work on this stage only; can be given more than once.  [default: all]",
 )
 @click.option(
     "--feeder/--no-feeder", default=True, help="Feed the queues where nobody else does.  [default: feeder]"

@@ -15,7 +15,8 @@ from sqlalchemy import Connection, and_, bindparam, insert, select, update
 from pipeline import inserts
 from pipeline.paths import path_to_text, text_to_path
 from pipeline.settings import NETWORKS
-from pipeline.tables import documents, ledger, pages, paths, runs
+from pipeline.sorting import SORTING
+from pipeline.tables import OPEN, UNSORTED, WAITING, documents, ledger, pages, paths, runs
 
 if TYPE_CHECKING:  # it brings NumPy and Pillow, which `archive status` need not wait for
     from pipeline.sources import Document
@@ -95,7 +96,8 @@ def current_run(
     found = conn.scalar(select(runs.c.id).where(same).order_by(runs.c.id.desc()).limit(1))
     if found is not None and not (new and conn.scalar(_OPEN_AGAIN, {"run_id": found}) is None):
         return int(found)
-    made = conn.execute(insert(runs).values(wanted | {"started_at": now}))
+    first = UNSORTED if SORTING in json.loads(settings_json) else WAITING
+    made = conn.execute(insert(runs).values(wanted | {"started_at": now, "first_state": first}))
     return int(made.inserted_primary_key[0])  # type: ignore[index]
 
 
@@ -236,9 +238,7 @@ def source_of(rows: Sequence[Any]) -> PageSource:
 # An open row that is not the one shown is of a page that is read once more.
 _OPEN_AGAIN = (
     select(ledger.c.id)
-    .where(
-        ~ledger.c.current, ledger.c.state.in_(("waiting", "detected")), ledger.c.run_id == bindparam("run_id")
-    )
+    .where(~ledger.c.current, ledger.c.state.in_(OPEN), ledger.c.run_id == bindparam("run_id"))
     .limit(1)
 )
 

@@ -12,6 +12,7 @@ from pipeline.catalogue import PAGES_SOURCES, SOURCE, PageSource, parts_of_run, 
 from pipeline.database import writing
 from pipeline.page import PageDetections
 from pipeline.results import read_detections
+from pipeline.sorting import networks_by
 from pipeline.tables import DETECTED, ledger, pages, runs, workers
 
 FREE: dict[str, Any] = {"attempt_token": None, "worker_id": None, "queued": False}  # in nobody's hand
@@ -24,6 +25,7 @@ _CLAIMED = (
         ledger.c.blob,
         ledger.c.scale,
         ledger.c.turned,
+        ledger.c.kind,
         runs.c.detector_sha256,
         runs.c.classifier_sha256,
         runs.c.settings,
@@ -46,7 +48,7 @@ class Claim:
     suspect: bool  # it was in hand when a process died: hold nothing else
     source: PageSource
     run_id: int
-    networks: dict[str, str]  # which of them read the page, SHA-256 by kind
+    networks: dict[str, str]  # those that read a page of its kind, SHA-256 by kind of network
     settings: dict[str, Any]  # of its run, which change what is read
     blob: str | None  # name of the crops, where another process detected
     width: int | None  # page pixels, where detect is done
@@ -157,6 +159,8 @@ def _claimed(conn: Connection, ledger_id: int, token: str) -> Claim:
     if row.state == DETECTED:
         found = PageDetections(read_detections(conn, ledger_id), row.scale, row.turned)
     networks, settings = parts_of_run(row)
+    if row.kind is not None:
+        networks |= networks_by(settings, row.kind)
     return Claim(
         ledger_id=ledger_id,
         token=token,

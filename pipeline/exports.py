@@ -1,6 +1,6 @@
 """Whole pages with what was read on them, as show and export need them: current runs only."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from os import fsencode
 from pathlib import PurePosixPath
@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, select
 
 from pipeline.catalogue import PageSource, page_source
 from pipeline.errors import UsageError
-from pipeline.matching import is_replaced, is_shown, one_document
+from pipeline.matching import documents_meant, is_replaced, is_shown, one_document
 from pipeline.page import Box, Detection, Number, Reading
 from pipeline.paths import text_to_path
 from pipeline.results import box_of, read_detections, read_readings
@@ -73,6 +73,19 @@ def page_of(conn: Connection, document: str, page: int = 1) -> PageSource:
         has = "no page that can be read" if not n_pages else "1 page" if n_pages == 1 else f"{n_pages} pages"
         raise UsageError(f"{name} has no page {page}: it has {has}")
     return page_source(conn, found)
+
+
+def pages_of(conn: Connection, document: str) -> Sequence[int]:
+    """Return the ids of all pages of the documents that a path, a folder, a pattern or the like means.
+
+    Raises UsageError where there is none.
+    """
+    meant = documents_meant(conn, document)
+    return conn.scalars(
+        select(pages.c.id)
+        .where(pages.c.document_id.in_(meant))
+        .order_by(pages.c.document_id, pages.c.page_index)
+    ).all()
 
 
 def page_result(conn: Connection, page_id: int) -> PageResult:

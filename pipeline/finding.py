@@ -5,17 +5,19 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, Connection, Select, func, select, true
-from sqlalchemy.sql.base import ReadOnlyColumnCollection
+from sqlalchemy.sql.base import ColumnCollection, ReadOnlyColumnCollection
 
 from pipeline.errors import UsageError
 from pipeline.exports import STREAM, newest_path
 from pipeline.matching import documents_meant, glob, is_replaced, is_shown, starts_with
 from pipeline.page import Box
 from pipeline.results import box_of, sort_key
+from pipeline.sorting import BETWEEN
 from pipeline.tables import ledger, numbers, pages
 
 # this many matching numbers are many; PostgreSQL sorts so many in a twentieth of a second
 MANY = {"sqlite": 5_000, "postgresql": 20_000}
+Found = ColumnCollection[str, ColumnElement[Any]]
 Columns = ReadOnlyColumnCollection[str, Any]
 Order = Literal["reading", "text", "number", "confidence"]
 
@@ -30,6 +32,7 @@ class Filter:
     at_least: str | None = None  # as a number: leading zeros don't matter, any length
     at_most: str | None = None
     document: str | None = None  # path, its end, glob, sha256 prefix (8 or more) or id
+    kind: str | None = None  # of the page; one that a further sorter divides means all its kinds
     page: int | None = None  # from 1
     min_confidence: float | None = None
     max_confidence: float | None = None
@@ -49,6 +52,7 @@ class NumberRow:
     text: str
     confidence: float
     box: Box
+    kind: str | None  # of the page, where it was sorted
     ledger_id: int
     run_id: int
 
@@ -67,6 +71,7 @@ def find_numbers(conn: Connection, wanted: Filter) -> Generator[NumberRow, None,
                 text=row.text,
                 confidence=row.confidence,
                 box=box_of(row),
+                kind=row.kind,
                 ledger_id=row.ledger_id,
                 run_id=row.run_id,
             )
@@ -75,9 +80,10 @@ def find_numbers(conn: Connection, wanted: Filter) -> Generator[NumberRow, None,
 def _numbers_query(conn: Connection, wanted: Filter) -> Select[Any]:
     of_number = list(_number_conditions(conn, wanted))
     found = _with_pages(conn, wanted, of_number)
-    document_id, page_index = found.selected_columns.document_id, found.selected_columns.page_index
+    where = found.selected_columns
+    document_id, page_index = where.document_id, where.page_index
     first = (
-        found.where(*of_number, *_page_conditions(conn, wanted, document_id, page_index))
+        found.where(*of_number, *_page_conditions(conn, wanted, where))
         .order_by(*_order(wanted.order, numbers.c, document_id, page_index))
         .limit(wanted.limit)
         .subquery()
@@ -94,7 +100,7 @@ def _with_pages(conn: Connection, wanted: Filter, of_number: Sequence[ColumnElem
     Where few numbers match it does well to find them by their index and sort them; where many match, going
     page by page has the first of them at once.
     """
-    where_it_is = ledger.c.run_id, pages.c.document_id, pages.c.page_index
+    where_it_is = ledger.c.run_id, ledger.c.kind, pages.c.document_id, pages.c.page_index
     ledger_id: ColumnElement[int] = ledger.c.id
     page_id: ColumnElement[int] = pages.c.id
     if wanted.order == "reading":
@@ -157,15 +163,25 @@ def _number_conditions(conn: Connection, wanted: Filter) -> Iterator[ColumnEleme
         yield numbers.c.confidence <= wanted.max_confidence
 
 
-def _page_conditions(
-    conn: Connection, wanted: Filter, document_id: ColumnElement[int], page_index: ColumnElement[int]
-) -> Iterator[ColumnElement[bool]]:
+def _page_conditions(conn: Connection, wanted: Filter, where: Found) -> Iterator[ColumnElement[bool]]:
     if wanted.document is not None:
-        yield document_id.in_(documents_meant(conn, wanted.document))
+        yield where.document_id.in_(documents_meant(conn, wanted.document))
     else:
-        yield ~is_replaced(document_id)
+        yield ~is_replaced(where.document_id)
+    if wanted.kind is not None:
+        yield _of_kind(conn, wanted.kind, where.kind)
     if wanted.page is not None:
-        yield page_index == wanted.page - 1
+        yield where.page_index == wanted.page - 1
+
+
+def _of_kind(conn: Connection, kind: str, column: ColumnElement[str]) -> ColumnElement[bool]:
+    """Return the condition that a page is of a kind, or of one that a further sorter says it is."""
+    of_any = (ledger.c.kind == kind) | starts_with(ledger.c.kind, kind + BETWEEN)
+    if conn.execute(select(ledger.c.id).where(of_any).limit(1)).first() is None:
+        kinds = conn.scalars(select(ledger.c.kind).where(ledger.c.kind.is_not(None)).distinct()).all()
+        known = f"kinds are {', '.join(sorted(kinds))}" if kinds else "no page was sorted yet"
+        raise UsageError(f"no page is of kind {kind!r}: {known}")
+    return (column == kind) | starts_with(column, kind + BETWEEN)
 
 
 def _bound(text: str) -> str:

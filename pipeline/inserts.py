@@ -28,7 +28,7 @@ from sqlalchemy import (
     update,
 )
 
-from pipeline.tables import documents, ledger, pages, paths
+from pipeline.tables import documents, ledger, pages, paths, runs
 
 DOCUMENT_OF_BYTES = select(documents.c.id, documents.c.n_pages).where(
     documents.c.sha256 == bindparam("of_sha256")
@@ -160,14 +160,14 @@ def upsert_path(dialect: str) -> Any:
 
 @cache
 def insert_ledger_rows(dialect: str, *, only_new: bool) -> Any:
-    """Return the INSERT of a waiting row for each page of a document.
+    """Return the INSERT of a row for each page of a document, in the state in which its run begins.
 
     `only_new` leaves out pages that have a row of any run, else those that have one of this run.
     """
     has_row = exists().where(ledger.c.page_id == pages.c.id)
     has_current = exists().where(ledger.c.page_id == pages.c.id, ledger.c.current)
     # the first row of a page is seen at once, a later one when it is done
-    values = _waiting_row(not_(has_current))
+    values = _first_row(not_(has_current))
     chosen = (
         select(*values.values())
         .where(pages.c.document_id == bindparam("of_document"))
@@ -185,8 +185,8 @@ def insert_ledger_rows(dialect: str, *, only_new: bool) -> Any:
 
 @cache
 def insert_new_ledger_rows(dialect: str) -> Any:
-    """Return the INSERT of a waiting row for each page of documents that are new."""
-    values = _waiting_row(true())
+    """Return the INSERT of a row for each page of documents that are new, as `insert_ledger_rows`."""
+    values = _first_row(true())
     chosen = (
         select(*values.values())
         .where(_one_of(dialect, pages.c.document_id, "of_documents"))
@@ -195,12 +195,13 @@ def insert_new_ledger_rows(dialect: str) -> Any:
     return insert(ledger).from_select(list(values), chosen)
 
 
-def _waiting_row(current: ColumnElement[bool]) -> dict[str, ColumnElement[Any]]:
+def _first_row(current: ColumnElement[bool]) -> dict[str, ColumnElement[Any]]:
+    run_id = bindparam("run_id", type_=ledger.c.run_id.type)
     return {
         "page_id": pages.c.id,
-        "run_id": bindparam("run_id", type_=ledger.c.run_id.type),
+        "run_id": run_id,
         "current": current,
-        "state": literal("waiting"),
+        "state": select(runs.c.first_state).where(runs.c.id == run_id).scalar_subquery(),
         "suspect": literal(False),
         "attempts": literal(0),
         "queued": literal(False),

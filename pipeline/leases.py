@@ -1,6 +1,6 @@
 """Leases: what is due, published or in hand, how long, and what becomes of it when they die who have it.
 
-A row of the ledger that is open (waiting, detected) is in one of these, told apart by three columns:
+A row of the ledger that is open (unsorted, waiting, detected) is in one of these, told by three columns:
 
     due         no token, not queued      its stage can start (at once, or from `lease_until` for a suspect)
     queued      no token, queued          its id was published; due again at `lease_until` (lost message)
@@ -28,7 +28,7 @@ from sqlalchemy import (
 
 from pipeline.claims import FREE
 from pipeline.database import reading, writing
-from pipeline.tables import DETECTED, FAILED, OPEN, WAITING, ledger, workers
+from pipeline.tables import FAILED, OPEN, ledger, workers
 
 BACK_OFF_S = 30.0
 SUSPECTED = "its process died, or hung, with this page in hand; it is tried again alone"
@@ -55,12 +55,12 @@ class InFlight:
 
 
 def take_due(db: Engine, *, now: float, limit: int, lease_s: float) -> list[Due]:
-    """Mark up to `limit` due rows as published and return them: detected before waiting, then by id.
+    """Mark up to `limit` due rows as published and return them: those that are furthest first, then by id.
 
     Suspects are left to `take_suspects`.  A row whose message is lost is due again after `lease_s`.
     """
     due: list[Due] = []
-    for state in (DETECTED, WAITING):  # pages finish before others start
+    for state in reversed(OPEN):  # pages finish before others start
         chosen = (
             _unclaimed()
             .where(ledger.c.state == state, ledger.c.suspect == false(), ledger.c.lease_until <= now)

@@ -1,16 +1,18 @@
 """The ledger: the states of a page, and the transactions in which a stage ends; SQL decides what is true.
 
-    waiting ── detect ─▶ detected ── classify ─▶ done        failed: set aside, with a reason; retry goes back
+    unsorted ── sort ─▶ waiting ── detect ─▶ detected ── classify ─▶ done
+                  └──▶ skipped, person                                  failed: set aside; retry goes back
 
-Every function is one transaction; `now` and leases are in seconds (since 1970).  How a page is taken in hand,
-and what becomes of it when they die who have it: pipeline/claims.py and leases.py; their names are here too.
+Pages begin as waiting where their run sorts nothing; how sorting ends is in pipeline/kinds.py.  Every
+function is one transaction; `now` and leases are in seconds (since 1970).  How a page is taken in hand, and
+what becomes of it when they die who have it: pipeline/claims.py and leases.py; their names are here too.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, bindparam, func, or_, select, update
+from sqlalchemy import ColumnElement, Engine, bindparam, func, or_, select, update
 
 from pipeline.claims import Claim, claim, give_back, let_go, move
 from pipeline.database import reading, writing
@@ -29,13 +31,29 @@ from pipeline.leases import (
 from pipeline.matching import is_replaced
 from pipeline.page import Number, PageDetections, Reading
 from pipeline.results import write_detections, write_readings
-from pipeline.tables import DETECTED, DONE, FAILED, OPEN, WAITING, documents, ledger, pages
+from pipeline.shown import lock_runs, show
+from pipeline.tables import (
+    DETECTED,
+    DONE,
+    FAILED,
+    OPEN,
+    PERSON,
+    SKIPPED,
+    UNSORTED,
+    WAITING,
+    documents,
+    ledger,
+    pages,
+)
 
 __all__ = [
     "DETECTED",
     "DONE",
     "FAILED",
     "OPEN",
+    "PERSON",
+    "SKIPPED",
+    "UNSORTED",
     "WAITING",
     "Claim",
     "Counts",
@@ -56,6 +74,7 @@ __all__ = [
     "in_flight",
     "keep_detected",
     "lost",
+    "not_made_up_for",
     "retry",
     "set_aside",
     "still_failed",
@@ -73,9 +92,12 @@ FailedId = tuple[int, None] | tuple[None, int]
 class Counts:
     """Ledger rows by state (every run, so `n_open == 0` means nothing is left to do)."""
 
+    n_unsorted: int
     n_waiting: int
     n_detected: int
     n_done: int
+    n_skipped: int
+    n_person: int
     n_failed: int
     n_digits: int
     n_numbers: int
@@ -83,7 +105,12 @@ class Counts:
     @property
     def n_open(self) -> int:
         """Rows that are still to be worked on."""
-        return self.n_waiting + self.n_detected
+        return self.n_unsorted + self.n_waiting + self.n_detected
+
+    @property
+    def n_over(self) -> int:
+        """Rows that nothing more will become of by itself."""
+        return self.n_done + self.n_skipped + self.n_person + self.n_failed
 
 
 # built once: building them takes longer than running them
@@ -91,12 +118,6 @@ _SIZE = (
     update(pages)
     .where(pages.c.id == bindparam("of_page"))
     .values(width=bindparam("new_width"), height=bindparam("new_height"))
-)
-_RUNS_OF_PAGE = (
-    select(ledger.c.id, ledger.c.run_id, ledger.c.state, ledger.c.current)
-    .where(ledger.c.page_id == bindparam("of_page"))
-    .order_by(ledger.c.id)
-    .with_for_update()
 )
 
 
@@ -177,9 +198,8 @@ def finish_classify(
     """
     assert claim.found is not None and len(readings) == len(claim.found.detections)
     with writing(db) as conn:
-        # Every run of the page is locked, in order, before one of them is changed.
-        of_page = conn.execute(_RUNS_OF_PAGE, {"of_page": claim.source.page_id}).all()
-        others = [row for row in of_page if row.id != claim.ledger_id]
+        page_id = claim.source.page_id
+        of_page = lock_runs(conn, page_id)
         moved = move(
             conn,
             claim,
@@ -195,11 +215,7 @@ def finish_classify(
         )
         if moved:
             write_readings(conn, claim.ledger_id, readings, numbers)
-            shown = [row.id for row in of_page if row.current]
-            if shown != [claim.ledger_id] and not any(
-                row.state == DONE and row.run_id > claim.run_id for row in others
-            ):
-                _make_current(conn, claim)
+            show(conn, of_page, page_id, claim.ledger_id, claim.run_id)
         return moved
 
 
@@ -248,12 +264,19 @@ def retry(
 
 def still_failed() -> ColumnElement[bool]:
     """Return the condition for failed rows that no later run made up for, of documents not replaced."""
+    return (ledger.c.state == FAILED) & not_made_up_for()
+
+
+def not_made_up_for() -> ColumnElement[bool]:
+    """Return the condition for rows that no later run made up for, of documents not replaced."""
     later = ledger.alias()
     made_up = select(later.c.id).where(
-        later.c.page_id == ledger.c.page_id, later.c.run_id > ledger.c.run_id, later.c.state == DONE
+        later.c.page_id == ledger.c.page_id,
+        later.c.run_id > ledger.c.run_id,
+        later.c.state.in_((DONE, SKIPPED)),
     )
     replaced = select(pages.c.id).where(is_replaced(pages.c.document_id))
-    return (ledger.c.state == FAILED) & ~made_up.exists() & ledger.c.page_id.not_in(replaced)
+    return ~made_up.exists() & ledger.c.page_id.not_in(replaced)
 
 
 def failed_ids(db: Engine) -> set[FailedId]:
@@ -273,12 +296,15 @@ def counts(db: Engine) -> Counts:
     ).group_by(ledger.c.state)
     with reading(db) as conn:
         rows = {state: (n, n_digits, n_numbers) for state, n, n_digits, n_numbers in conn.execute(by_state)}
-    n = {state: rows[state][0] if state in rows else 0 for state in (WAITING, DETECTED, DONE, FAILED)}
+    n = {state: rows[state][0] if state in rows else 0 for state in (*OPEN, DONE, SKIPPED, PERSON, FAILED)}
     return Counts(
-        n[WAITING],
-        n[DETECTED],
-        n[DONE],
-        n[FAILED],
+        n_unsorted=n[UNSORTED],
+        n_waiting=n[WAITING],
+        n_detected=n[DETECTED],
+        n_done=n[DONE],
+        n_skipped=n[SKIPPED],
+        n_person=n[PERSON],
+        n_failed=n[FAILED],
         n_digits=sum(int(row[1]) for row in rows.values()),
         n_numbers=sum(int(row[2]) for row in rows.values()),
     )
@@ -300,10 +326,3 @@ def blobs_in_use(db: Engine) -> set[str]:
     """Return the names of the crops that a page still needs: any other is left over from a killed process."""
     with reading(db) as conn:
         return set(conn.scalars(select(ledger.c.blob).where(ledger.c.blob.is_not(None))))
-
-
-def _make_current(conn: Connection, claim: Claim) -> None:
-    """Show this run's result of the page; the index on `current` allows one at a time."""
-    same_page = ledger.c.page_id == claim.source.page_id
-    for shown, which in ((False, ledger.c.id != claim.ledger_id), (True, ledger.c.id == claim.ledger_id)):
-        conn.execute(update(ledger).where(same_page, which, ledger.c.current != shown).values(current=shown))

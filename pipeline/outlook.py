@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, false, func, select
+from sqlalchemy import Connection, Select, false, func, select
 
 from pipeline.ledger import still_failed
 from pipeline.roster import Seen, living
-from pipeline.tables import WAITING, documents, ledger, pages
+from pipeline.tables import UNSORTED, WAITING, documents, ledger, pages
 
 N_REASONS = 5
 
@@ -35,20 +35,25 @@ def outlook(conn: Connection, *, now: float) -> Outlook:
         .order_by(n.desc(), ledger.c.reason)
         .limit(N_REASONS)
     )
+    came_in = [conn.scalar(_first_came_in(state)) for state in (UNSORTED, WAITING)]
+    return Outlook(
+        workers=living(conn, now=now),
+        waits_since=min((at for at in came_in if at is not None), default=None),
+        reasons=[(str(reason), int(count)) for reason, count in conn.execute(reasons)],
+    )
+
+
+def _first_came_in(state: str) -> Select[float]:
+    """Return the query for when the page came in that waits longest in this state."""
     first = (  # the first row of an index
         select(ledger.c.page_id)
-        .where(ledger.c.state == WAITING, ledger.c.suspect == false())
+        .where(ledger.c.state == state, ledger.c.suspect == false())
         .order_by(ledger.c.lease_until, ledger.c.id)
         .limit(1)
         .scalar_subquery()
     )
-    came_in = (
+    return (
         select(documents.c.added_at)
         .join(pages, pages.c.document_id == documents.c.id)
         .where(pages.c.id == first)
-    )
-    return Outlook(
-        workers=living(conn, now=now),
-        waits_since=conn.scalar(came_in),
-        reasons=[(str(reason), int(count)) for reason, count in conn.execute(reasons)],
     )

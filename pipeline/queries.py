@@ -20,6 +20,7 @@ from pipeline.exports import (
     newest_path,
     page_of,
     page_result,
+    pages_of,
 )
 from pipeline.finding import Filter, NumberRow, Order, find_numbers
 from pipeline.ledger import still_failed
@@ -39,6 +40,7 @@ __all__ = [
     "find_numbers",
     "page_of",
     "page_result",
+    "pages_of",
     "sort_key",
 ]
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, Table, bindparam, select
+from sqlalchemy import Connection, Row, Table, bindparam, delete, select
 
 from pipeline.inserts import insert_rows, many
 from pipeline.page import Box, Detection, Number, Reading
@@ -65,6 +65,12 @@ def write_readings(
     ]
     _write(conn, readings, reading_rows)
     _write(conn, numbers, number_rows)
+
+
+def forget_results(conn: Connection, ledger_ids: Sequence[int]) -> None:
+    """Delete whatever was found and read on pages, by their rows of the ledger."""
+    for table in (numbers, readings, detections):
+        conn.execute(delete(table).where(table.c.ledger_id.in_(ledger_ids)))
 
 
 def _write(conn: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:

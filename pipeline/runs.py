@@ -15,6 +15,7 @@ from pipeline.catalogue import PageSource, page_source, parts_of_run
 from pipeline.comparison import Floats, PageDigits
 from pipeline.exports import STREAM, newest_path
 from pipeline.matching import is_replaced
+from pipeline.sorting import SORTING, networks_of, sorting_of
 from pipeline.tables import DONE, detections, documents, ledger, numbers, pages, readings, runs
 
 # pages whose digits are read at once: as many as this, or fewer where they have many digits
@@ -32,6 +33,12 @@ class Run:
     n_pages: int
     n_done: int
     n_digits: int  # of pages that are done
+
+    @property
+    def every_network(self) -> frozenset[tuple[str, str]]:
+        """All networks by kind and SHA-256: sorters, and those that read pages of some kinds, among them."""
+        usual = frozenset(self.networks.items())
+        return usual | networks_of(sorting_of(self.settings[SORTING])) if SORTING in self.settings else usual
 
 
 @dataclass(frozen=True, slots=True)

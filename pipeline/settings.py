@@ -62,6 +62,13 @@ class Settings(BaseModel):
     judge: Path = Field(
         WEIGHTS / "number_judge.safetensors", description="weights that say whether a number is whole"
     )
+    sorter: str = Field(
+        "",
+        description="the sorter that says which kind a page is: a name in the store, or a file; empty: none",
+    )
+    paths: Path | None = Field(
+        None, description="a TOML file: what becomes of pages of each kind; without it all are read"
+    )
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
     max_pixels: int = Field(150_000_000, gt=0, description="a page with more pixels is refused")
     render_dpi: int = Field(300, ge=36, le=1200, description="for PDF pages that are no plain scan")

@@ -45,8 +45,9 @@ Id = BigInteger().with_variant(Integer, "sqlite")
 Sortable = Text().with_variant(Text(collation="C"), "postgresql")
 
 # what `ledger.state` says
-WAITING, DETECTED, DONE, FAILED = "waiting", "detected", "done", "failed"
-OPEN = (WAITING, DETECTED)
+UNSORTED, WAITING, DETECTED = "unsorted", "waiting", "detected"  # in this order
+DONE, SKIPPED, PERSON, FAILED = "done", "skipped", "person", "failed"
+OPEN = (UNSORTED, WAITING, DETECTED)
 
 documents = Table(
     "documents",
@@ -105,6 +106,7 @@ runs = Table(
     Column("detector_sha256", String(64), nullable=False),
     Column("classifier_sha256", String(64), nullable=False),
     Column("settings", Text, nullable=False),  # JSON of the settings that change what is read
+    Column("first_state", String(8), nullable=False, server_default=WAITING),  # of a page of this run
     Index(None, "detector_sha256", "classifier_sha256"),
 )
 
@@ -115,7 +117,7 @@ ledger = Table(
     Column("page_id", Id, ForeignKey("pages.id"), nullable=False),
     Column("run_id", Id, ForeignKey("runs.id"), nullable=False),
     Column("current", Boolean, nullable=False),  # the run that queries see; one a page
-    Column("state", String(8), nullable=False),  # waiting, detected, done, failed
+    Column("state", String(8), nullable=False),  # one of those above
     Column("failed_in", String(8)),  # the state it failed in, which a retry goes back to
     Column("reason", Text),  # why it failed, or why it is being tried again
     Column("suspect", Boolean, nullable=False),  # it was in hand when a process died: tried alone
@@ -127,6 +129,8 @@ ledger = Table(
     Column("blob", Text),  # the name of its crops, where another process is to classify
     Column("scale", Float),
     Column("turned", Integer, nullable=False),
+    Column("kind", Sortable),  # as sorters or a person say; a path where sorters stand in a chain
+    Column("kind_confidence", Float),  # null where a person said it
     Column("n_digits", Integer, nullable=False),
     Column("n_numbers", Integer, nullable=False),
     Column("finished_at", Float),
@@ -135,6 +139,17 @@ ledger = Table(
     # all that `archive status` needs, so that it reads no row
     Index("ix_ledger_counts", "current", "state", "n_digits", "n_numbers"),
     Index("ix_ledger_finished_at", "finished_at"),
+    # the same by kind, where pages were sorted
+    Index(
+        "ix_ledger_kind",
+        "kind",
+        "current",
+        "state",
+        "n_digits",
+        "n_numbers",
+        sqlite_where=text("kind IS NOT NULL"),
+        postgresql_where=text("kind IS NOT NULL"),
+    ),
     Index(None, "blob", sqlite_where=text("blob IS NOT NULL"), postgresql_where=text("blob IS NOT NULL")),
     Index(
         "ix_ledger_current",

@@ -60,7 +60,7 @@ def _rows(db: Engine, columns: str) -> list[tuple[object, ...]]:
 
 def test_open_pages_go_to_the_new_run_and_the_others_stay(db: Engine) -> None:
     old, new = _run(db, "d-old"), _run(db, "d-new")
-    assert adopt(db, new) == 3
+    assert adopt(db, new, now=3.0) == 3
     assert _rows(db, "run_id, state") == [
         (old, "done"),
         (new, "waiting"),
@@ -68,7 +68,7 @@ def test_open_pages_go_to_the_new_run_and_the_others_stay(db: Engine) -> None:
         (old, "failed"),
         (new, "waiting"),
     ]
-    assert adopt(db, new) == 0
+    assert adopt(db, new, now=3.0) == 0
     ledger.void_leases(db, now=time.time(), max_deaths=3)
     assert _rows(db, "suspect")[2] == (1,), "it was in hand when its engine died"
     _detect(db, _claim(db, 2, "waiting"))
@@ -78,7 +78,7 @@ def test_open_pages_go_to_the_new_run_and_the_others_stay(db: Engine) -> None:
 
 def test_networks_beside_detector_and_classifier_make_another_run_too(db: Engine) -> None:
     new = _run(db, "d-old", '{"recogniser": "r-new"}')
-    assert adopt(db, new) == 3
+    assert adopt(db, new, now=3.0) == 3
     assert [run_id for run_id, _ in _rows(db, "run_id, id")].count(new) == 3
 
 
@@ -86,7 +86,7 @@ def test_a_run_of_the_same_weights_takes_nothing(db: Engine) -> None:
     before = _rows(db, "run_id, state, attempt_token")
     with writing(db) as conn:
         again = catalogue.current_run(conn, "d-old", "c-old", "{}", new=True, now=2.0)
-    assert adopt(db, again) == 0
+    assert adopt(db, again, now=3.0) == 0
     assert _rows(db, "run_id, state, attempt_token") == before
 
 
@@ -94,5 +94,5 @@ def test_a_page_that_the_new_run_has_is_left_alone(db: Engine) -> None:
     new = _run(db, "d-new")
     with writing(db) as conn:
         catalogue.add_again(conn, 1, new)
-    assert adopt(db, new) == 0
+    assert adopt(db, new, now=3.0) == 0
     assert len(_rows(db, "id")) == 2 * N_PAGES

@@ -112,7 +112,7 @@ def read_before(name: str) -> None:
     Image.new("L", (400, 300), 250).save(name)
     settings, now = load_settings(), time.time()
     db = open_database("sqlite:///archive.db")
-    run_id = begin_run(db, settings, find_weights(settings), again=False)
+    run_id = begin_run(db, settings, find_weights(settings), None, again=False)
     with writing(db) as conn:
         catalogue.add_document(conn, probe(Path(name), max_pixels=10**6), run_id, again=False, now=now)
     detections = [Detection(Box(20 + 16 * i, 20, 34 + 16 * i, 40), 0.9) for i in range(4)]

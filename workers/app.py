@@ -9,10 +9,10 @@ from kombu.entity import Queue
 
 from workers.tls import split_tls
 
+SORT = "sort"
 DETECT = "detect"
 CLASSIFY = "classify"
-QUEUES = (DETECT, CLASSIFY)
-
+QUEUES = (SORT, DETECT, CLASSIFY)
 
 EMBEDDED = "memory://"  # of a process that sends messages to itself alone
 

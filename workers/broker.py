@@ -15,9 +15,9 @@ from kombu.utils.url import maybe_sanitize_url
 from pipeline import ledger
 from pipeline.errors import BrokerError
 from pipeline.ledger import Due
-from workers.app import CLASSIFY, DETECT, QUEUES
+from workers.app import CLASSIFY, DETECT, QUEUES, SORT
 
-TASKS = {ledger.WAITING: DETECT, ledger.DETECTED: CLASSIFY}
+TASKS = {ledger.UNSORTED: SORT, ledger.WAITING: DETECT, ledger.DETECTED: CLASSIFY}
 
 
 class Broker:

@@ -28,7 +28,7 @@ from pipeline.settings import Settings
 from pipeline.sharing import SCANS, WEIGHTS, Cache
 from pipeline.storage import Files
 from workers.agreed import LEFT_ANEW, LEFT_BUG, LEFT_HUNG, LEFT_ORPHANED, LEFT_WELL, READY, Order, n_threads
-from workers.app import QUEUES, consumer, create_app
+from workers.app import consumer, create_app
 from workers.broker import Broker
 from workers.duty import Duty, Share, Sole
 from workers.in_hand import InHand
@@ -70,7 +70,7 @@ class Engine:
 
         Raises MissingError where the weights can't be loaded: before any page is in hand.
         """
-        self.bench.networks.load()
+        self.bench.networks.load(self.bench.stages)
         self._duty.begin(self.bench)
         jobs = {
             "worker": self._worker.start,
@@ -150,7 +150,7 @@ def make_engine(order: Order) -> Engine:
     if order.worker is not None:
         cache = Cache(settings.cache, settings.cache_bytes)
         scan = partial(_fetch, cache, files, SCANS)
-        weights = partial(_fetch, cache, files, WEIGHTS)
+        weights = partial(_fetch_network, cache, files)
     bench = Bench(
         db=db,
         files=files,
@@ -159,7 +159,7 @@ def make_engine(order: Order) -> Engine:
         in_hand=InHand(settings.page_deadline_s),
         lease_s=lease_s,
         queue_lease_s=duty.queue_lease_s,
-        keeps=set(duty.queues) == set(QUEUES),
+        stages=duty.queues,
         worker_id=duty.worker_id,
         shared_scan=scan,
     )
@@ -173,6 +173,10 @@ def _exit_code(error: ArchiveError) -> int:
 
 def _fetch(cache: Cache, files: Files, place: str, sha256: str) -> Path:
     return cache.fetch(files, place + sha256, sha256)
+
+
+def _fetch_network(cache: Cache, files: Files, kind: str, sha256: str) -> Path:
+    return _fetch(cache, files, WEIGHTS, sha256)
 
 
 def look_after(engine: Engine, parent: int) -> tuple[int, str]:

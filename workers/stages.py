@@ -1,14 +1,14 @@
-"""What the two tasks do with a page in hand: detect draws boxes and cuts crops, classify reads them.
+"""What the tasks do with a page in hand: sort says its kind, detect draws boxes, classify reads them.
 
-Where a process does both, the first task does the second one's work at once.  A stage ends in one transaction
-of the ledger, and says whether the page was still ours.  Only work that a page can hang in runs under its
-clock: not loading a network, nor waiting for the database.
+Where a process has the next stage too, it does that at once.  A stage ends in one transaction of the ledger,
+and returns the state that the page is in then, or None where it was no longer ours.  Only work that a page
+can hang in runs under its clock: not loading a network, nor waiting for the database.
 """
 
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,13 +17,16 @@ import numpy as np
 import numpy.typing as npt
 from sqlalchemy import Engine
 
-from pipeline import ledger
+from pipeline import kinds, ledger
 from pipeline.catalogue import PageSource
 from pipeline.crops import Crops, cut_crops, pack_crops, unpack_crops
 from pipeline.errors import SourceError, SourceGoneError, StorageError
+from pipeline.kinds import SortedPage, sort_page
 from pipeline.ledger import Claim
 from pipeline.page import PageDetections
 from pipeline.settings import Settings
+from pipeline.sorting import SORTER, SORTING, networks_of, sorting_of
+from pipeline.sorting_view import SORTING_VIEW_PX
 from pipeline.sources import read_page
 from pipeline.storage import Files
 from workers.in_hand import InHand
@@ -51,7 +54,7 @@ class Bench:
     in_hand: InHand
     lease_s: float  # of a page in hand
     queue_lease_s: float  # of a message
-    keeps: bool = False  # a page from its first stage to its second: this process does both
+    stages: Collection[str] = ()  # a page is kept from one to the next where this process has both
     worker_id: str | None = None  # where this process is one of many
     shared_scan: Callable[[str], Path] | None = None  # the copy that all machines reach, by hash
     large: threading.Lock = field(default_factory=threading.Lock)
@@ -70,8 +73,44 @@ class _Found:
     height: int
 
 
-def detect(bench: Bench, claim: Claim) -> bool:
-    """Find the digits of a page, keep their crops as one blob; True if the page is ours and detected now.
+def sort(bench: Bench, claim: Claim) -> str | None:
+    """Say which kind a page is; return the state that its kind's path begins in.
+
+    Raises as `detect`.
+    """
+    found = _sorted(bench, claim)
+    with bench.times.spent(LEDGER):
+        ours = kinds.finish_sort(bench.db, claim, found, now=time.time(), lease_s=bench.queue_lease_s)
+    return found.state if ours else None
+
+
+def sort_and(find: Callable[[Bench, Claim], str | None]) -> Callable[[Bench, Claim], str | None]:
+    """Return what sorts a page and takes it through `find` as well, still in hand, if its kind is read."""
+
+    def sort_and_find(bench: Bench, claim: Claim) -> str | None:
+        found = _sorted(bench, claim)
+        with bench.times.spent(LEDGER):
+            if found.state != ledger.WAITING:
+                ours = kinds.finish_sort(bench.db, claim, found, now=time.time(), lease_s=bench.lease_s)
+                return found.state if ours else None
+            kept = kinds.keep_sorted(
+                bench.db,
+                claim,
+                found,
+                now=time.time(),
+                lease_s=bench.lease_s,
+                worker_id=bench.worker_id,
+            )
+        if kept is None:
+            return None
+        bench.times.page()
+        return find(bench, kept)
+
+    return sort_and_find
+
+
+def detect(bench: Bench, claim: Claim) -> str | None:
+    """Find the digits of a page, keep their crops as one blob.
 
     Raises SourceError where the page can't be read, MissingError without weights, StorageError.
     """
@@ -97,11 +136,11 @@ def detect(bench: Bench, claim: Claim) -> bool:
     finally:
         if not ours:
             _delete(bench, blob)
-    return ours
+    return ledger.DETECTED if ours else None
 
 
-def classify(bench: Bench, claim: Claim, crops: Crops | None = None) -> bool:
-    """Read the digits of a detected page and make numbers of them; True if the page is ours and done now.
+def classify(bench: Bench, claim: Claim, crops: Crops | None = None) -> str | None:
+    """Read the digits of a detected page and make numbers of them.
 
     `crops` are the page's, where they are at hand.  Raises as `detect`.
     """
@@ -122,11 +161,11 @@ def classify(bench: Bench, claim: Claim, crops: Crops | None = None) -> bool:
         ours = ledger.finish_classify(bench.db, claim, read.readings, read.numbers, now=time.time())
     if ours:
         _delete(bench, claim.blob)
-    return ours
+    return ledger.DONE if ours else None
 
 
-def detect_and_classify(bench: Bench, claim: Claim) -> bool:
-    """Take a page through both stages; True if it is ours and done now.
+def detect_and_classify(bench: Bench, claim: Claim) -> str | None:
+    """Take a page through both stages.
 
     Each ends in a transaction of its own, as if another process had the second one; but the page stays in
     hand, no message is sent, and its crops are not written anywhere.  Raises as `detect`.
@@ -144,9 +183,23 @@ def detect_and_classify(bench: Bench, claim: Claim) -> bool:
             worker_id=bench.worker_id,
         )
     if kept is None:
-        return False
+        return None
     bench.times.page()
     return classify(bench, kept, found.crops)
+
+
+def _sorted(bench: Bench, claim: Claim) -> SortedPage:
+    sorting = sorting_of(claim.settings[SORTING])
+    sorters = {
+        sha256: bench.networks.sorter(sha256) for kind, sha256 in networks_of(sorting) if kind == SORTER
+    }
+
+    def chances(sha256: str) -> dict[str, float]:
+        sorter = sorters[sha256]
+        return dict(zip(sorter.classes, map(float, sorter.sort(grey)), strict=True))
+
+    with _page(bench, claim, at_least_px=SORTING_VIEW_PX) as grey, bench.times.spent(NETWORKS):
+        return sort_page(sorting, chances)
 
 
 def _find(bench: Bench, claim: Claim) -> _Found:
@@ -180,15 +233,16 @@ def _crops(bench: Bench, claim: Claim, found: PageDetections) -> Crops:
 
 
 @contextmanager
-def _page(bench: Bench, claim: Claim) -> Iterator[Grey]:
+def _page(bench: Bench, claim: Claim, at_least_px: int | None = None) -> Iterator[Grey]:
     """Open the claim's page, grey uint8 (H, W), and run its clock while it is worked on.
 
+    With `at_least_px` the page may come smaller, with sides of no less than that.
     It is first read as a page of ordinary size, which a large one is refused for from its header;
     then it waits until no other large page is in hand.
     """
     limit = bench.settings.max_pixels
     try:
-        grey = _read(bench, claim, min(limit, LARGE_PIXELS))
+        grey = _read(bench, claim, min(limit, LARGE_PIXELS), at_least_px)
     except SourceGoneError:
         raise
     except SourceError:
@@ -199,12 +253,12 @@ def _page(bench: Bench, claim: Claim) -> Iterator[Grey]:
             yield grey
         return
     with bench.large:
-        grey = _read(bench, claim, limit)
+        grey = _read(bench, claim, limit, at_least_px)
         with bench.in_hand.clock(claim):
             yield grey
 
 
-def _read(bench: Bench, claim: Claim, max_pixels: int) -> Grey:
+def _read(bench: Bench, claim: Claim, max_pixels: int, at_least_px: int | None) -> Grey:
     """Look for the page's file and read it, under the page's clock: a share that hangs is met here too."""
     source = claim.source
     render_dpi = int(claim.settings.get("render_dpi", bench.settings.render_dpi))
@@ -212,7 +266,13 @@ def _read(bench: Bench, claim: Claim, max_pixels: int) -> Grey:
         path = where_is(source, bench.shared_scan)
         try:
             return read_page(
-                path, source.format, source.member, source.frame, max_pixels=max_pixels, render_dpi=render_dpi
+                path,
+                source.format,
+                source.member,
+                source.frame,
+                max_pixels=max_pixels,
+                render_dpi=render_dpi,
+                at_least_px=at_least_px,
             )
         except SourceGoneError as error:
             away = folder_away(path)  # since a moment ago

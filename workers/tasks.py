@@ -18,7 +18,7 @@ from pipeline.errors import (
 )
 from pipeline.ledger import Claim, Due
 from workers import stages
-from workers.app import CLASSIFY, DETECT
+from workers.app import CLASSIFY, DETECT, SORT
 from workers.broker import Broker
 from workers.stages import Bench
 from workers.times import LEDGER, QUEUE
@@ -26,57 +26,67 @@ from workers.trouble import Trouble
 
 log = logging.getLogger(__name__)
 
-Stage = Callable[[Bench, Claim], bool]
+Stage = Callable[[Bench, Claim], str | None]
 
 
 def add_tasks(app: Celery, bench: Bench, trouble: Trouble, broker: Broker) -> None:
-    """Give the application its two tasks, which work on `bench` and report what isn't a page's fault."""
+    """Give the application its tasks, which work on `bench` and report what isn't a page's fault.
+
+    A stage takes its page through the next one too, where this process has that.
+    """
+    find = stages.detect_and_classify if CLASSIFY in bench.stages else stages.detect
+    look = stages.sort_and(find) if DETECT in bench.stages else stages.sort
+
+    @app.task(name=SORT)  # type: ignore[untyped-decorator]
+    def sort(ledger_id: int, alone: bool = False) -> None:
+        _through(Due(ledger_id, ledger.UNSORTED, alone), look)
 
     @app.task(name=DETECT)  # type: ignore[untyped-decorator]
     def detect(ledger_id: int, alone: bool = False) -> None:
-        due = Due(ledger_id, ledger.WAITING, alone)
-        if bench.keeps:
-            work_on(bench, trouble, due, stages.detect_and_classify)
-        elif work_on(bench, trouble, due, stages.detect):
-            _go_on(bench, broker, ledger_id)
+        _through(Due(ledger_id, ledger.WAITING, alone), find)
 
     @app.task(name=CLASSIFY)  # type: ignore[untyped-decorator]
     def classify(ledger_id: int, alone: bool = False) -> None:
-        work_on(bench, trouble, Due(ledger_id, ledger.DETECTED, alone), stages.classify)
+        _through(Due(ledger_id, ledger.DETECTED, alone), stages.classify)
+
+    def _through(due: Due, stage: Stage) -> None:
+        state = work_on(bench, trouble, due, stage)
+        if state in ledger.OPEN:
+            _go_on(bench, broker, Due(due.ledger_id, state))
 
 
-def _go_on(bench: Bench, broker: Broker, ledger_id: int) -> None:
-    """Send a detected page on; where the broker is away the feeder will, once it is back."""
+def _go_on(bench: Bench, broker: Broker, due: Due) -> None:
+    """Send a page on to its next stage; where the broker is away the feeder will, once it is back."""
     try:
         with bench.times.spent(QUEUE):
-            broker.publish(Due(ledger_id, ledger.DETECTED))
+            broker.publish(due)
     except BrokerError as error:
-        log.warning("page %d waits: %s", ledger_id, error)
-        _hand_back(bench, ledger_id)
+        log.warning("page %d waits: %s", due.ledger_id, error)
+        _hand_back(bench, due.ledger_id)
 
 
-def work_on(bench: Bench, trouble: Trouble, due: Due, stage: Stage) -> bool:
-    """Take the page, if it is in that state and nobody has it, through `stage`; True if it went on.
+def work_on(bench: Bench, trouble: Trouble, due: Due, stage: Stage) -> str | None:
+    """Take the page, if it is in that state and nobody has it, through `stage`; return its state then.
 
-    A suspect is worked on with nothing else in hand.  What is the page's fault sets it aside with the
-    reason.  What is not (storage, weights) gives it back without blame and goes to `trouble`, which slows the
-    feeder down or ends the process.
+    None: it did not go on, or somebody else has it.  A suspect is worked on with nothing else in hand.  What
+    is the page's fault sets it aside with the reason.  What is not (storage, weights) gives it back without
+    blame and goes to `trouble`, which slows the feeder down or ends the process.
     """
     with bench.in_hand.alone() if due.alone else nullcontext():
         return _work_on(bench, trouble, due, stage)
 
 
-def _work_on(bench: Bench, trouble: Trouble, due: Due, stage: Stage) -> bool:
+def _work_on(bench: Bench, trouble: Trouble, due: Due, stage: Stage) -> str | None:
     claim = _take(bench, trouble, due)
     if claim is None:
         if bench.in_hand.closed:
             _hand_back(bench, due.ledger_id)  # this process leaves: another is to get the message
-        return False
+        return None
     try:
-        ours = stage(bench, claim)
+        state = stage(bench, claim)
         bench.times.page()
         trouble.over()
-        return ours
+        return state
     except DeviceError as error:
         # not given back: this process leaves, and of the pages on the device one may be why it failed
         trouble.note(error)
@@ -87,7 +97,7 @@ def _work_on(bench: Bench, trouble: Trouble, due: Due, stage: Stage) -> bool:
         _set_aside(bench, trouble, claim, _reason(claim, error))
     finally:
         bench.in_hand.drop(claim)
-    return False
+    return None
 
 
 def _take(bench: Bench, trouble: Trouble, due: Due) -> Claim | None:

@@ -1,0 +1,186 @@
+"""Kinds of pages: how sorting a page ends, what a person says it is, and which pages wait for that.
+
+Every function that takes an Engine is one transaction; `now` and leases are in seconds (since 1970).
+"""
+
+from collections.abc import Callable, Collection, Generator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlalchemy import Connection, Engine, select, update
+
+from pipeline.catalogue import parts_of_run
+from pipeline.claims import FREE, Claim, move
+from pipeline.database import writing
+from pipeline.errors import UsageError
+from pipeline.exports import STREAM, newest_path
+from pipeline.ledger import not_made_up_for
+from pipeline.results import forget_results
+from pipeline.shown import lock_runs, show
+from pipeline.sorting import BETWEEN, SORTING, KindPath, Sorting, networks_by, sorting_of
+from pipeline.tables import PERSON, SKIPPED, WAITING, ledger, pages, runs
+
+
+@dataclass(frozen=True, slots=True)
+class SortedPage:
+    """What sorters say a page is: its kind, how sure they are, and the state it goes on in."""
+
+    kind: str
+    confidence: float
+    state: str  # waiting, skipped, person
+
+
+@dataclass(frozen=True, slots=True)
+class PageForPerson:
+    """A page whose kind a person is to say; `kind` is what the sorters take it for, `page` counts from 1."""
+
+    ledger_id: int
+    path: str
+    page: int
+    kind: str
+    confidence: float | None
+    kinds: tuple[str, ...]  # what it may be
+
+
+def sort_page(sorting: Sorting, ask: Callable[[str], Mapping[str, float]]) -> SortedPage:
+    """Ask a chain of sorters what a page is, each by its SHA-256; `ask` returns chances by kind.
+
+    The confidence is the product of theirs.
+    """
+    names, confidence = [], 1.0
+    path = KindPath(sorter=sorting.sorter, kinds=sorting.kinds)
+    while path.sorter is not None:
+        name, chance = max(ask(path.sorter).items(), key=lambda kind: kind[1])
+        names.append(name)
+        confidence *= chance
+        path = path.kinds[name]
+    state = PERSON if confidence < sorting.doubtful_below else state_of(path)
+    return SortedPage(BETWEEN.join(names), confidence, state)
+
+
+def state_of(path: KindPath) -> str:
+    """Return the state in which a page goes on that takes this path."""
+    return {"skip": SKIPPED, "person": PERSON, None: WAITING}[path.end]
+
+
+def finish_sort(db: Engine, claim: Claim, found: SortedPage, *, now: float, lease_s: float) -> bool:
+    """Write the kind and go on to the state it asks for; waiting is published at once (enqueue detect).
+
+    False: the claim is no longer ours; nothing was written.
+    """
+    goes_on = found.state == WAITING
+    free = {"queued": goes_on, "lease_until": now + lease_s if goes_on else 0.0, "suspect": False}
+    return _sorted(db, claim, found, free)
+
+
+def keep_sorted(
+    db: Engine, claim: Claim, found: SortedPage, *, now: float, lease_s: float, worker_id: str | None = None
+) -> Claim | None:
+    """Write the kind of a page that is to be read, and keep it in hand; return the claim now.
+
+    As `finish_sort`, for a process that finds the digits itself.  A suspect stays one, for it stays alone.
+    None: the claim is no longer ours.
+    """
+    assert found.state == WAITING
+    kept = {
+        "attempt_token": claim.token,
+        "worker_id": worker_id,
+        "lease_until": now + lease_s,
+        "suspect": claim.suspect,
+    }
+    if not _sorted(db, claim, found, kept):
+        return None
+    networks = claim.networks | networks_by(claim.settings, found.kind)
+    return replace(claim, state=WAITING, networks=networks)
+
+
+def _sorted(db: Engine, claim: Claim, found: SortedPage, values: dict[str, Any]) -> bool:
+    with writing(db) as conn:
+        page_id = claim.source.page_id
+        of_page = lock_runs(conn, page_id) if found.state == SKIPPED else ()
+        moved = move(
+            conn,
+            claim,
+            state=found.state,
+            kind=found.kind,
+            kind_confidence=found.confidence,
+            attempts=0,
+            reason=None,
+            **values,
+        )
+        if moved and found.state == SKIPPED:
+            show(conn, of_page, page_id, claim.ledger_id, claim.run_id)
+        return moved
+
+
+def say_kinds(conn: Connection, page_ids: Collection[int], kind: str) -> int:
+    """Take pages for this kind, as a person says, in the caller's transaction; return how many go on.
+
+    What was read of them is forgotten, and whoever has one in hand loses it: they take the path of their kind
+    anew.  Raises UsageError, with nothing changed, where a page's newest run sorts nothing or has no such
+    kind.
+    """
+    paths = {page_id: _path_of(conn, page_id, kind) for page_id in page_ids}
+    for page_id, (ledger_id, run_id, path) in paths.items():
+        of_page = lock_runs(conn, page_id)
+        forget_results(conn, [ledger_id])
+        state = state_of(path)
+        anew = {"blob": None, "scale": None, "turned": 0, "n_digits": 0, "n_numbers": 0, "finished_at": None}
+        well = {"failed_in": None, "reason": None, "suspect": False, "attempts": 0, "lease_until": 0.0}
+        conn.execute(
+            update(ledger)
+            .where(ledger.c.id == ledger_id)
+            .values(FREE | anew | well | {"state": state, "kind": kind, "kind_confidence": None})
+        )
+        if state == SKIPPED:
+            show(conn, of_page, page_id, ledger_id, run_id)
+    return sum(state_of(path) == WAITING for _, _, path in paths.values())
+
+
+def pages_for_person(conn: Connection) -> Generator[PageForPerson, None, None]:
+    """Yield the pages whose kind a person is to say, in the order of their documents."""
+    query = (
+        select(
+            ledger.c.id.label("ledger_id"),
+            ledger.c.kind,
+            ledger.c.kind_confidence,
+            pages.c.page_index,
+            runs.c.detector_sha256,
+            runs.c.classifier_sha256,
+            runs.c.settings,
+            newest_path(pages.c.document_id),
+        )
+        .join(pages, pages.c.id == ledger.c.page_id)
+        .join(runs, runs.c.id == ledger.c.run_id)
+        .where(ledger.c.state == PERSON, not_made_up_for())
+        .order_by(pages.c.document_id, pages.c.page_index, ledger.c.id)
+    )
+    with conn.execute(query, execution_options=STREAM) as rows:
+        for row in rows:
+            _, settings = parts_of_run(row)
+            kinds = sorting_of(settings[SORTING]).final_kinds()
+            page = row.page_index + 1
+            yield PageForPerson(row.ledger_id, row.path, page, row.kind, row.kind_confidence, kinds)
+
+
+def _path_of(conn: Connection, page_id: int, kind: str) -> tuple[int, int, KindPath]:
+    """Return the newest run of a page, by its row of the ledger and its own id, and the path of a kind."""
+    newest = (
+        select(ledger.c.id.label("ledger_id"), ledger.c.run_id, runs)
+        .join(runs, runs.c.id == ledger.c.run_id)
+        .where(ledger.c.page_id == page_id)
+        .order_by(ledger.c.run_id.desc())
+        .limit(1)
+    )
+    row = conn.execute(newest).one()
+    _, settings = parts_of_run(row)
+    if SORTING not in settings:
+        raise UsageError(
+            "pages that no sorter has seen have no kinds: `archive ingest --again --sorter NAME` sorts them"
+        )
+    sorting = sorting_of(settings[SORTING])
+    if kind not in sorting.final_kinds():
+        raise UsageError(f"there is no kind {kind}; kinds are {', '.join(sorting.final_kinds())}")
+    path = sorting.path_of(kind)
+    assert path is not None
+    return row.ledger_id, row.run_id, path
