@@ -139,7 +139,7 @@ def _refuse_unknown_variables(also_known: Collection[str]) -> None:
     known = {PREFIX + name.upper() for name in Settings.model_fields} | OTHER_VARIABLES | set(also_known)
     for name in os.environ:
         if name.upper().startswith(PREFIX) and name.upper() not in known:
-            hint = _nearest(name.upper(), known)
+            hint = did_you_mean(name.upper(), known)
             raise SettingsError(f"unknown variable {name} in the environment{hint}")
 
 
@@ -163,11 +163,11 @@ def _read_file(file: Path | None) -> dict[str, Any]:
         raise SettingsError(f"{file}: {error}") from error
     for key in values:
         if key not in Settings.model_fields:
-            raise SettingsError(f"{file}: unknown setting {key!r}{_nearest(key, Settings.model_fields)}")
+            raise SettingsError(f"{file}: unknown setting {key!r}{did_you_mean(key, Settings.model_fields)}")
     return values
 
 
-def _nearest(name: str, known: Collection[str]) -> str:
+def did_you_mean(name: str, known: Collection[str]) -> str:
     """Return the end of a message about a name that nobody knows: the one that may be meant."""
     import difflib  # takes long, and is for mistakes
 
