@@ -10,9 +10,9 @@ from models.classifier import ClassifierConfig, DigitClassifier
 from models.detector import DetectorConfig, DigitDetector
 
 
-def save_small_networks(detector_file: Path, classifier_file: Path) -> None:
-    """Write a small detector and a small classifier, the same each time."""
-    torch.manual_seed(0)
+def save_small_networks(detector_file: Path, classifier_file: Path, seed: int = 0) -> None:
+    """Write a small detector and a small classifier, the same each time for a seed."""
+    torch.manual_seed(seed)
     config = DetectorConfig(channels=(8, 8, 8, 8), head=8)
     detector = DigitDetector(config).eval()
     with torch.no_grad():  # sees digits here and there, and none where there is no ink

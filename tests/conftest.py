@@ -11,13 +11,14 @@ import uuid
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 from PIL import Image
+from rack import Rack
 from servers import MissingServerError, Postgres, RabbitMQ, Redis, Server
 
 from pipeline.drawn import DrawnPage
@@ -452,3 +453,10 @@ def broker(shared_broker: Server) -> Server:
             with suppress(connection.channel_errors):  # there is none yet
                 connection.channel().queue_purge(queue)
     return shared_broker
+
+
+@pytest.fixture
+def rack(tmp_path: Path, postgres_url: str, broker: Server) -> Iterator[Rack]:
+    """What workers need, and whatever runs on it: ended with the test."""
+    with closing(Rack(tmp_path, postgres_url, broker.url)) as made:
+        yield made

@@ -1,0 +1,216 @@
+"""Pages sorted on their way, as a user does it: a sorter trained on a few, a paths file, the real queue."""
+
+import json
+import re
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from kinds_drawn import draw_kind, write_kinds
+from PIL import Image
+from small_networks import save_small_networks
+from sqlalchemy import text
+
+from cli.main import run
+from models.sorting import Sorter, load_sorter
+from pipeline.database import open_database, reading
+from pipeline.network_store import look_through, network_file
+
+Said = Callable[..., tuple[str, str]]
+N_PAGES = 12  # of three kinds
+PATHS = """\
+doubtful_below = 0.7
+
+[kinds.cover]
+path = "skip"
+
+[kinds.form]
+classifier = "other.safetensors"
+"""
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of networks with a sorter of three kinds in it, called rooms."""
+    folder = tmp_path_factory.mktemp("trained")
+    write_kinds(folder / "kinds", 8, first_seed=100)
+    words = ["--networks", str(folder / "networks"), "train", "sorter"]
+    assert run([*words, "--data", str(folder / "kinds"), "--name", "rooms"]) == 0
+    return folder / "networks"
+
+
+@pytest.fixture
+def room(tmp_path: Path, trained: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with scans of three kinds and one in between, two classifiers, and paths for the kinds."""
+    monkeypatch.chdir(tmp_path)
+    save_small_networks(Path("detector.safetensors"), Path("classifier.safetensors"))
+    save_small_networks(Path("elsewhere/detector.safetensors"), Path("other.safetensors"), seed=1)
+    for name in ("detector", "classifier"):
+        monkeypatch.setenv(f"ARCHIVE_{name.upper()}", f"{name}.safetensors")
+    monkeypatch.setenv("ARCHIVE_NETWORKS_FOLDER", str(trained))
+    monkeypatch.setenv("ARCHIVE_CACHE", "cache")
+    Path("paths.toml").write_text(PATHS)
+    write_kinds(Path("kinds"), N_PAGES // 3)
+    Path("scans").mkdir()
+    for file in Path("kinds").glob("*/*.png"):
+        file.rename(Path("scans", file.name))
+    Image.fromarray(between(sorter_of(trained))).save("scans/odd.png")
+    return tmp_path
+
+
+@pytest.fixture
+def said(room: Path, capfd: pytest.CaptureFixture[str]) -> Said:
+    """Run a command in the room; return what it said on stdout and stderr."""
+
+    def said(*words: str, code: int = 0) -> tuple[str, str]:
+        assert run(list(words)) == code, capfd.readouterr().err
+        return capfd.readouterr()
+
+    return said
+
+
+def sorter_of(store: Path) -> Sorter:
+    (card,) = look_through(store, ("sorter",)).cards
+    return load_sorter(network_file(store, "sorter", card.sha256), "cpu")
+
+
+def between(sorter: Sorter) -> np.ndarray:
+    """Return a page, uint8 (H, W), that is half one kind and half another, so that the sorter is in doubt."""
+    cover, form = draw_kind("cover", 50), draw_kind("form", 50)
+    mixed = [np.where(np.arange(cover.shape[1]) < x, cover, form) for x in range(10, 290, 10)]
+    return min(mixed, key=lambda page: float(sorter.sort(page).max()))
+
+
+def rows(columns: str, database: str = "archive.db") -> list[tuple[Any, ...]]:
+    with closing(open_database(database if ":" in database else f"sqlite:///{database}").connect()) as conn:
+        query = (
+            f"SELECT {columns} FROM ledger JOIN pages ON pages.id = page_id JOIN paths USING (document_id)"
+            " ORDER BY path"
+        )
+        return [tuple(row) for row in conn.execute(text(query))]
+
+
+def state_and_kind(database: str = "archive.db") -> dict[str, tuple[str, str]]:
+    return {Path(path).name: (state, kind) for path, state, kind in rows("path, state, kind", database)}
+
+
+def digits(database: str = "archive.db") -> dict[str, list[tuple[Any, ...]]]:
+    """Return what was read on each page that is done."""
+    db = open_database(f"sqlite:///{database}")
+    with reading(db) as conn:
+        query = (
+            "SELECT path, position, digit, confidence FROM readings JOIN ledger ON ledger.id = ledger_id"
+            " JOIN pages ON pages.id = page_id JOIN paths USING (document_id) ORDER BY path, position"
+        )
+        found: dict[str, list[tuple[Any, ...]]] = {}
+        for path, *read in conn.execute(text(query)):
+            found.setdefault(Path(path).name, []).append(tuple(read))
+    db.dispose()
+    return found
+
+
+def expected() -> dict[str, tuple[str, str]]:
+    """Return what becomes of every page of the room but the odd one."""
+    states = {"cover": "skipped", "form": "done", "register": "done"}
+    return {
+        f"{kind}{seed}.png": (state, kind) for kind, state in states.items() for seed in range(N_PAGES // 3)
+    }
+
+
+def test_each_kind_of_page_takes_its_own_path(said: Said) -> None:
+    _, err = said("ingest", "scans", "--sorter", "rooms", "--paths", "paths.toml")
+    assert "8 pages read in" in err
+    assert "4 pages skipped, by kind" in err
+    assert "1 page for a person to sort: archive sort" in err
+    found = state_and_kind()
+    odd_state, odd_kind = found.pop("odd.png")
+    assert (odd_state, found) == ("person", expected())
+    # forms were read by the other classifier, registers by the usual one
+    said("--database", "usual.db", "ingest", "scans")
+    said("--database", "other.db", "ingest", "scans", "--classifier", "other.safetensors")
+    read, usual, other = digits(), digits("usual.db"), digits("other.db")
+    for seed in range(4):
+        form, register = f"form{seed}.png", f"register{seed}.png"
+        assert read[form] == other[form] != usual[form]
+        assert read[register] == usual[register] != other[register]
+        assert f"cover{seed}.png" not in read
+    out, _ = said("status")
+    assert re.search(r"^  skipped +4 ", out, re.M)
+    assert re.search(r"^  person +1 +`archive sort` lists them$", out, re.M)
+    assert re.search(r"^cover +4 +0 +4 +0 +0 +0$", out, re.M)
+    of_forms = json.loads(said("query", "--json", "--kind", "form")[0])["numbers"]
+    assert {Path(number["document"]).name[:4] for number in of_forms} == {"form"}
+    assert {number["kind"] for number in of_forms} == {"form"}
+    assert "kinds are cover, form, register" in said("query", "--kind", "from", code=2)[1]
+    # a person looks at the odd one
+    out, err = said("sort")
+    assert out.splitlines()[1].split()[0] == odd_kind
+    assert "kinds:    cover, form, register" in err
+    (page,) = json.loads(said("sort", "--json")[0])["pages"]
+    assert (Path(page["path"]).name, page["page"], page["confidence"] < 0.7) == ("odd.png", 1, True)
+    assert "1 page taken for form" in said("sort", "scans/odd.png", "--kind", "form")[1]
+    assert state_and_kind()["odd.png"] == ("done", "form")
+    assert digits()["odd.png"] == other["odd.png"]
+    assert "no page waits for a person" in said("sort")[1]
+    # and finds that one was taken for what it is not
+    assert "would take 1 page for cover" in said("sort", "form2.png", "--kind", "cover", "--dry-run")[1]
+    said("sort", "form2.png", "--kind", "cover")
+    assert state_and_kind()["form2.png"] == ("skipped", "cover")
+    assert "form2.png" not in digits()
+    # the same command again changes nothing, nor does one without a sorter
+    before = rows("path, state, kind, kind_confidence, run_id")
+    said("ingest", "scans", "--sorter", "rooms", "--paths", "paths.toml")
+    said("ingest", "scans")
+    assert rows("path, state, kind, kind_confidence, run_id") == before
+
+
+def test_mistakes_are_said_before_anything_is_read(said: Said) -> None:
+    for words, code, message in (
+        (["--paths", "paths.toml"], 2, "--sorter"),
+        (["--sorter", "room"], 3, "no file and no sorter is called room; there are rooms"),
+        (["--sorter", "classifier.safetensors"], 2, "is a classifier, not a sorter"),
+        (
+            ["--sorter", "rooms", "--paths", "wrong.toml"],
+            9,
+            "wrong.toml:2: unknown kind 'covr'; did you mean",
+        ),
+        (["--sorter", "rooms", "--paths", "gone.toml"], 9, "gone.toml: can't be read"),
+        (
+            ["--sorter", "rooms", "--paths", "no network.toml"],
+            9,
+            "no network.toml:1: no file and no classifier",
+        ),
+    ):
+        Path("wrong.toml").write_text("doubtful_below = 0.5\nkinds.covr = {path = 'skip'}\n")
+        Path("no network.toml").write_text("kinds.form.classifier = 'forms'\n")
+        for more in ([], ["--dry-run"]):
+            _, err = said("ingest", "scans", *words, *more, code=code)
+            assert message in err, err
+            assert len(err.splitlines()) == 1
+    assert not Path("archive.db").exists()
+
+
+def test_a_chain_of_sorters_and_a_sorter_in_a_file(said: Said, trained: Path) -> None:
+    said("train", "sorter", "--data", "kinds2", "--name", "halves", "-o", "halves.safetensors", code=5)
+    for half in ("left", "right"):
+        Path("kinds2", half).mkdir(parents=True)
+    for seed in range(200, 208):
+        page = draw_kind("register", seed)
+        for half, dark in (("left", slice(0, 150)), ("right", slice(150, 300))):
+            shaded = page.copy()
+            shaded[20:200, dark] //= 3
+            Image.fromarray(shaded).save(f"kinds2/{half}/{seed}.png")
+    said("train", "sorter", "--data", "kinds2", "--name", "halves", "-o", "halves.safetensors")
+    Path("paths.toml").write_text(
+        "doubtful_below = 0\n[kinds.register]\nsorter = 'halves.safetensors'\n"
+        "[kinds.register.kinds.left]\npath = 'person'\n[kinds.cover]\npath = 'skip'\n"
+    )
+    said("ingest", "scans", "--sorter", "rooms", "--paths", "paths.toml")
+    kinds = {kind for _, kind in state_and_kind().values()}
+    assert kinds - {"cover", "form"} <= {"register/left", "register/right"}
+    assert kinds & {"register/left", "register/right"}
+    for name, (state, kind) in state_and_kind().items():
+        assert state == {"cover": "skipped", "register/left": "person"}.get(kind, "done"), name
