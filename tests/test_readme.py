@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from PIL import Image
+from small_kinds import KINDS, draw_kind, write_kinds
 
 from pipeline.drawn import DrawnPage, draw_page, draw_strip
 
@@ -60,6 +61,24 @@ def test_the_commands_for_networks_of_ones_own_work(
         assert done.returncode in allowed, (line, done.stderr)
         words = {" promote ": "number cells", " train ": "old: drawn pages, digits"}
         assert all(said in done.stdout for command, said in words.items() if command in line)
+
+
+def test_the_commands_for_kinds_of_pages_work(tmp_path: Path) -> None:
+    block = re.search(
+        r"^A room of many kinds of pages.*?^```sh$\n(.*?)^```$", README, re.MULTILINE | re.DOTALL
+    )
+    assert block is not None
+    write_kinds(tmp_path / "kinds", 6, first_seed=100)
+    (tmp_path / "scans").mkdir()
+    for kind in KINDS:
+        Image.fromarray(draw_kind(kind, 1)).save(tmp_path / "scans" / f"{kind}.png")
+    Image.fromarray(draw_kind("form", 2)).save(tmp_path / "scans" / "p7.jpg")
+    (tmp_path / "paths.toml").write_text('doubtful_below = 0.1\n[kinds.cover]\npath = "skip"\n')
+    for line in block[1].splitlines():
+        done = run(line, tmp_path)
+        assert done.returncode == 0, (line, done.stderr)
+    assert "page taken for cover" in run("archive sort scans/p7.jpg --kind cover", tmp_path).stderr
+    assert re.search(r"^  skipped +2 ", run("archive status", tmp_path).stdout, re.M)
 
 
 def test_the_first_commands_print_what_is_shown(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from kinds_drawn import draw_kind, write_kinds
 from PIL import Image
+from small_kinds import draw_kind, write_kinds
 from small_networks import save_small_networks
 from sqlalchemy import text
 
