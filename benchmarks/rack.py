@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import sqlite3
 import subprocess
 import sys
 import time
@@ -81,6 +82,10 @@ class Rack:
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.database_url) as connection:
+            return connection.execute(query).fetchall()
+
+    def rows_of_sqlite(self, name: str, query: str) -> list[tuple[Any, ...]]:
+        with contextlib.closing(sqlite3.connect(self.folder / name)) as connection:
             return connection.execute(query).fetchall()
 
     def states(self) -> dict[str, int]:

@@ -6,6 +6,8 @@ import io
 import os
 import signal
 import struct
+import subprocess
+import sys
 import tempfile
 import uuid
 import zipfile
@@ -20,6 +22,7 @@ import pytest
 from PIL import Image
 from rack import Rack
 from servers import MissingServerError, Postgres, RabbitMQ, Redis, Server
+from small_kinds import write_kinds
 
 from pipeline.drawn import DrawnPage
 from workers.app import QUEUES, create_app
@@ -460,3 +463,20 @@ def rack(tmp_path: Path, postgres_url: str, broker: Server) -> Iterator[Rack]:
     """What workers need, and whatever runs on it: ended with the test."""
     with closing(Rack(tmp_path, postgres_url, broker.url)) as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def rooms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of networks with a sorter in it that knows small drawn pages of three kinds, called rooms."""
+    folder = tmp_path_factory.mktemp("rooms")
+    write_kinds(folder / "kinds", 8, first_seed=100)
+    words = ["--networks", str(folder / "networks"), "train", "sorter", "--data", str(folder / "kinds")]
+    archive = Path(sys.executable).with_name("archive")
+    subprocess.run(
+        [archive, *words, "--name", "rooms"],
+        cwd=folder,
+        env={**os.environ, "ARCHIVE_CACHE": str(folder / "cache")},
+        check=True,
+        capture_output=True,
+    )
+    return folder / "networks"

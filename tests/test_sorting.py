@@ -32,32 +32,22 @@ classifier = "other.safetensors"
 """
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store of networks with a sorter of three kinds in it, called rooms."""
-    folder = tmp_path_factory.mktemp("trained")
-    write_kinds(folder / "kinds", 8, first_seed=100)
-    words = ["--networks", str(folder / "networks"), "train", "sorter"]
-    assert run([*words, "--data", str(folder / "kinds"), "--name", "rooms"]) == 0
-    return folder / "networks"
-
-
 @pytest.fixture
-def room(tmp_path: Path, trained: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def room(tmp_path: Path, rooms: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with scans of three kinds and one in between, two classifiers, and paths for the kinds."""
     monkeypatch.chdir(tmp_path)
     save_small_networks(Path("detector.safetensors"), Path("classifier.safetensors"))
     save_small_networks(Path("elsewhere/detector.safetensors"), Path("other.safetensors"), seed=1)
     for name in ("detector", "classifier"):
         monkeypatch.setenv(f"ARCHIVE_{name.upper()}", f"{name}.safetensors")
-    monkeypatch.setenv("ARCHIVE_NETWORKS_FOLDER", str(trained))
+    monkeypatch.setenv("ARCHIVE_NETWORKS_FOLDER", str(rooms))
     monkeypatch.setenv("ARCHIVE_CACHE", "cache")
     Path("paths.toml").write_text(PATHS)
     write_kinds(Path("kinds"), N_PAGES // 3)
     Path("scans").mkdir()
     for file in Path("kinds").glob("*/*.png"):
         file.rename(Path("scans", file.name))
-    Image.fromarray(between(sorter_of(trained))).save("scans/odd.png")
+    Image.fromarray(between(sorter_of(rooms))).save("scans/odd.png")
     return tmp_path
 
 
@@ -193,7 +183,7 @@ def test_mistakes_are_said_before_anything_is_read(said: Said) -> None:
     assert not Path("archive.db").exists()
 
 
-def test_a_chain_of_sorters_and_a_sorter_in_a_file(said: Said, trained: Path) -> None:
+def test_a_chain_of_sorters_and_a_sorter_in_a_file(said: Said) -> None:
     said("train", "sorter", "--data", "kinds2", "--name", "halves", "-o", "halves.safetensors", code=5)
     for half in ("left", "right"):
         Path("kinds2", half).mkdir(parents=True)

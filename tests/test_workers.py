@@ -206,7 +206,7 @@ def test_status_shows_workers_and_queues_while_it_watches(rack: Rack) -> None:
     watch.send_signal(signal.SIGINT)
     out, _ = watch.communicate(timeout=30)
     assert "pages     5: 0 waiting, 0 found, 5 done, 0 failed" in out
-    assert "queues    detect 0, classify 0" in out
+    assert "queues    sort 0, detect 0, classify 0" in out
     assert re.search(rf"^  \S+  process {worker.pid}, auto, 2 pages at a time, since ", out, re.M)
 
 
