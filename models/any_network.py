@@ -38,7 +38,7 @@ _LOAD: dict[str, Callable[[Path, str], AnyNetwork]] = {
 
 
 def kind_of(file: Path) -> tuple[str, Metadata]:
-    """Return the kind of a checkpoint's network as settings and the store name it, and its metadata; MissingError."""
+    """Return the kind of a checkpoint's network as the store names it, and its metadata; MissingError."""
     metadata, _ = read_metadata(file)
     kind = metadata.kind.rpartition("-")[2]
     if metadata.kind not in SHOWN or kind not in STORED:
