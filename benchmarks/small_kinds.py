@@ -18,7 +18,8 @@ def draw_kind(kind: str, seed: int) -> Grey:
     """Return a page of one of `KINDS`, 220 × 300 pixels; no two seeds give the same."""
     if kind == "cover":
         return _cover(np.random.default_rng(seed))
-    page = np.array(draw_page(seed, "ledger", width=_SIZE[0], height=_SIZE[1], digit_px=15.0).pixels)
+    drawn = draw_page(seed, "ledger", width=_SIZE[0], height=_SIZE[1], digit_px=15.0).pixels
+    page = np.array(Image.fromarray(drawn).convert("L"))
     return page if kind == "register" else _ruled(page, np.random.default_rng(seed))
 
 
@@ -44,10 +45,11 @@ def _cover(rng: np.random.Generator) -> Grey:
 
 
 def _ruled(page: Grey, rng: np.random.Generator) -> Grey:
-    """Set a page into a form: a frame, and boxes below one another and side by side."""
+    """Set a page into a form: printed boxes below and beside one another, paler than the ink on them."""
+    form = np.full_like(page, 255)
     step = int(rng.integers(24, 30))
     for x in range(8, page.shape[1] - 8, 2 * step):
-        cv2.line(page, (x, 8), (x, page.shape[0] - 8), 70, 2)
+        cv2.line(form, (x, 8), (x, page.shape[0] - 8), 150, 1)
     for y in range(8, page.shape[0] - 8, step):
-        cv2.line(page, (8, y), (page.shape[1] - 8, y), 70, 2)
-    return page
+        cv2.line(form, (8, y), (page.shape[1] - 8, y), 150, 1)
+    return np.minimum(page, form)

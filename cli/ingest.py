@@ -28,7 +28,11 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument(
-    "paths", nargs=-1, required=True, type=click.Path(exists=True, readable=False, path_type=Path)
+    "scans",
+    nargs=-1,
+    required=True,
+    metavar="SCANS...",
+    type=click.Path(exists=True, readable=False, path_type=Path),
 )
 @click.option("--again", is_flag=True, help="Read known pages once more, with today's weights, as a new run.")
 @click.option("--wait", is_flag=True, help="With a broker: stay until workers have read every page.")
@@ -40,11 +44,11 @@ if TYPE_CHECKING:
 @common_options
 @click.pass_context
 def ingest(
-    ctx: click.Context, paths: tuple[Path, ...], again: bool, wait: bool, dry_run: bool, json: bool
+    ctx: click.Context, scans: tuple[Path, ...], again: bool, wait: bool, dry_run: bool, json: bool
 ) -> None:
     """Read scans: files and folders, every page of them.
 
-    Finds the digits of each page, reads them and keeps the numbers.  PATHS
+    Finds the digits of each page, reads them and keeps the numbers.  SCANS
     are files and folders of JPEG, PNG, WebP, BMP, JPEG 2000, TIFF, PDF, and
     ZIP of these; folders are read with all that is below them.
 
@@ -69,7 +73,7 @@ def ingest(
       archive --database room7.db ingest room7/ --json > room7.json
     """
     if dry_run:
-        _dry_run(ctx, paths, again=again, json=json)
+        _dry_run(ctx, scans, again=again, json=json)
         return
 
     from cli.reading import find_weights, read_scans
@@ -81,12 +85,12 @@ def ingest(
     weights = find_weights(settings)  # before a database is made that nothing could be read into
     sorting = find_sorting(settings)
     if settings.broker_url:
-        _queue(ctx, settings, weights, sorting, paths, again=again, wait=wait, json=json)
+        _queue(ctx, settings, weights, sorting, scans, again=again, wait=wait, json=json)
         return
     if wait:
         raise UsageError("--wait is for pages that workers read; without a broker this command reads them")
     with database_of(ctx, create=True) as db, OwnerLock(settings.database_url) as lock:
-        outcome = read_scans(db, settings, weights, sorting, paths, lock, again=again)
+        outcome = read_scans(db, settings, weights, sorting, scans, lock, again=again)
     if json:
         print_json(outcome_json(outcome))
     tell_outcome(outcome, verbose=is_verbose(ctx))
@@ -98,7 +102,7 @@ def _queue(
     settings: "Settings",
     weights: "Weights",
     sorting: "NamedSorting | None",
-    paths: tuple[Path, ...],
+    scans: tuple[Path, ...],
     *,
     again: bool,
     wait: bool,
@@ -110,14 +114,14 @@ def _queue(
 
     require_shared(settings)
     with database_of(ctx, create=True) as db:
-        outcome = queue_scans(db, settings, weights, sorting, paths, again=again, wait=wait)
+        outcome = queue_scans(db, settings, weights, sorting, scans, again=again, wait=wait)
     if json:
         print_json(outcome_json(outcome))
     tell_outcome(outcome, verbose=is_verbose(ctx))
     leave(ctx, outcome)
 
 
-def _dry_run(ctx: click.Context, paths: tuple[Path, ...], *, again: bool, json: bool) -> None:
+def _dry_run(ctx: click.Context, scans: tuple[Path, ...], *, again: bool, json: bool) -> None:
     from cli.registering import Tally, count_only, look
     from cli.sorting import find_sorting
     from cli.summary import plan_json, tell_plan
@@ -129,7 +133,7 @@ def _dry_run(ctx: click.Context, paths: tuple[Path, ...], *, again: bool, json: 
         db = None  # where there is no database yet, a dry run makes none
         with suppress(MissingError):
             db = stack.enter_context(database_of(ctx))
-        count_only(look(paths, settings, db, tally, threading.Event()), db, tally, again=again)
+        count_only(look(scans, settings, db, tally, threading.Event()), db, tally, again=again)
     if json:
         print_json(plan_json(tally))
     tell_plan(tally, verbose=is_verbose(ctx))

@@ -56,7 +56,7 @@ class _Finder:
 
     def find(self, kind: str, word: str, folder: Path) -> FoundNetwork:
         """Return a network of this kind; MissingError or UsageError where it is not to be had."""
-        from models.any_network import classes_of, kind_of  # torch takes seconds to import
+        from models.any_network import kind_of  # torch takes seconds to import
 
         file = folder / word
         if not file.is_file():
@@ -68,7 +68,7 @@ class _Finder:
         if is_kind != kind:
             raise UsageError(f"{word} is a {is_kind}, not a {kind}")
         self.files[kind, sha256] = file
-        return FoundNetwork(sha256, classes_of(metadata))
+        return FoundNetwork(sha256, tuple(metadata.config["classes"]) if kind == SORTER else ())
 
     def _named(self, kind: str, word: str) -> Network:
         of_kind = [network for network in self._networks if network.kind == kind]

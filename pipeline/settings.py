@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from pipeline.errors import SettingsError
 from pipeline.promotions import promoted_files
+from pipeline.sorting import SORTER
 
 PREFIX = "ARCHIVE_"
 DEFAULT_FILE = "archive.toml"
@@ -21,7 +22,7 @@ OTHER_VARIABLES = frozenset({"ARCHIVE_CONFIG", "ARCHIVE_VERBOSE", "ARCHIVE_DATA_
 # the networks that read a page, in their order, each by the name of its setting
 NETWORKS = ("orienter", "detector", "classifier", "rescorer", "recogniser", "judge")
 # what the store of networks keeps: also those that say which kind a page is, none of which ships
-STORED = (*NETWORKS, "sorter")
+STORED = (*NETWORKS, SORTER)
 
 
 class Settings(BaseModel):

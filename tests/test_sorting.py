@@ -9,15 +9,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from small_kinds import draw_kind, write_kinds
-from small_networks import save_small_networks
 from sqlalchemy import text
 
 from cli.main import run
+from models.checkpoint import load_checkpoint, save_checkpoint
 from models.sorting import Sorter, load_sorter
 from pipeline.database import open_database, reading
 from pipeline.network_store import look_through, network_file
+from pipeline.settings import WEIGHTS
 
 Said = Callable[..., tuple[str, str]]
 N_PAGES = 12  # of three kinds
@@ -34,12 +36,9 @@ classifier = "other.safetensors"
 
 @pytest.fixture
 def room(tmp_path: Path, rooms: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with scans of three kinds and one in between, two classifiers, and paths for the kinds."""
+    """A folder with scans of three kinds and one in between, another classifier, and paths for the kinds."""
     monkeypatch.chdir(tmp_path)
-    save_small_networks(Path("detector.safetensors"), Path("classifier.safetensors"))
-    save_small_networks(Path("elsewhere/detector.safetensors"), Path("other.safetensors"), seed=1)
-    for name in ("detector", "classifier"):
-        monkeypatch.setenv(f"ARCHIVE_{name.upper()}", f"{name}.safetensors")
+    save_other_classifier(Path("other.safetensors"))
     monkeypatch.setenv("ARCHIVE_NETWORKS_FOLDER", str(rooms))
     monkeypatch.setenv("ARCHIVE_CACHE", "cache")
     Path("paths.toml").write_text(PATHS)
@@ -60,6 +59,16 @@ def said(room: Path, capfd: pytest.CaptureFixture[str]) -> Said:
         return capfd.readouterr()
 
     return said
+
+
+def save_other_classifier(file: Path) -> None:
+    """Write a classifier that reads nearly as the shipped one, but never as surely."""
+    weights, metadata = load_checkpoint(WEIGHTS / "digit_classifier.safetensors", "digit-classifier")
+    torch.manual_seed(0)
+    for weight in weights.values():
+        if weight.dim() > 1:
+            weight += 0.03 * weight.std() * torch.randn_like(weight)
+    save_checkpoint(file, weights, metadata)
 
 
 def sorter_of(store: Path) -> Sorter:
@@ -130,7 +139,8 @@ def test_each_kind_of_page_takes_its_own_path(said: Said) -> None:
     out, _ = said("status")
     assert re.search(r"^  skipped +4 ", out, re.M)
     assert re.search(r"^  person +1 +`archive sort` lists them$", out, re.M)
-    assert re.search(r"^cover +4 +0 +4 +0 +0 +0$", out, re.M)
+    n_odd = int(odd_kind == "cover")
+    assert re.search(rf"^cover +{4 + n_odd} +0 +4 +{n_odd} +0 +0$", out, re.M)
     of_forms = json.loads(said("query", "--json", "--kind", "form")[0])["numbers"]
     assert {Path(number["document"]).name[:4] for number in of_forms} == {"form"}
     assert {number["kind"] for number in of_forms} == {"form"}
@@ -161,7 +171,7 @@ def test_mistakes_are_said_before_anything_is_read(said: Said) -> None:
     for words, code, message in (
         (["--paths", "paths.toml"], 2, "--sorter"),
         (["--sorter", "room"], 3, "no file and no sorter is called room; there are rooms"),
-        (["--sorter", "classifier.safetensors"], 2, "is a classifier, not a sorter"),
+        (["--sorter", "other.safetensors"], 2, "is a classifier, not a sorter"),
         (
             ["--sorter", "rooms", "--paths", "wrong.toml"],
             9,
@@ -184,7 +194,6 @@ def test_mistakes_are_said_before_anything_is_read(said: Said) -> None:
 
 
 def test_a_chain_of_sorters_and_a_sorter_in_a_file(said: Said) -> None:
-    said("train", "sorter", "--data", "kinds2", "--name", "halves", "-o", "halves.safetensors", code=5)
     for half in ("left", "right"):
         Path("kinds2", half).mkdir(parents=True)
     for seed in range(200, 208):

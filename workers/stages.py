@@ -26,7 +26,7 @@ from pipeline.ledger import Claim
 from pipeline.page import PageDetections
 from pipeline.settings import Settings
 from pipeline.sorting import SORTER, SORTING, networks_of, sorting_of
-from pipeline.sorting_view import SORTING_VIEW_PX
+from pipeline.sorting_view import VIEW_PX
 from pipeline.sources import read_page
 from pipeline.storage import Files
 from workers.in_hand import InHand
@@ -198,7 +198,7 @@ def _sorted(bench: Bench, claim: Claim) -> SortedPage:
         sorter = sorters[sha256]
         return dict(zip(sorter.classes, map(float, sorter.sort(grey)), strict=True))
 
-    with _page(bench, claim, at_least_px=SORTING_VIEW_PX) as grey, bench.times.spent(NETWORKS):
+    with _page(bench, claim, at_least_px=VIEW_PX) as grey, bench.times.spent(NETWORKS):
         return sort_page(sorting, chances)
 
 
@@ -233,7 +233,7 @@ def _crops(bench: Bench, claim: Claim, found: PageDetections) -> Crops:
 
 
 @contextmanager
-def _page(bench: Bench, claim: Claim, at_least_px: int | None = None) -> Iterator[Grey]:
+def _page(bench: Bench, claim: Claim, at_least_px: int = 0) -> Iterator[Grey]:
     """Open the claim's page, grey uint8 (H, W), and run its clock while it is worked on.
 
     With `at_least_px` the page may come smaller, with sides of no less than that.
@@ -258,7 +258,7 @@ def _page(bench: Bench, claim: Claim, at_least_px: int | None = None) -> Iterato
             yield grey
 
 
-def _read(bench: Bench, claim: Claim, max_pixels: int, at_least_px: int | None) -> Grey:
+def _read(bench: Bench, claim: Claim, max_pixels: int, at_least_px: int) -> Grey:
     """Look for the page's file and read it, under the page's clock: a share that hangs is met here too."""
     source = claim.source
     render_dpi = int(claim.settings.get("render_dpi", bench.settings.render_dpi))
