@@ -134,7 +134,7 @@ def test_a_folder_of_a_few_pages_a_kind_becomes_a_sorter_of_pages_it_never_saw(
         assert chances.dtype == np.float32 and chances.sum() == pytest.approx(1)
         assert sorter.classes[chances.argmax()] == kind and chances.max() > 0.7
 
-    # a second training decodes nothing: of a page that can't be decoded any more it still has the features
+    # a second training has every feature from the cache
     out, err = said("train", "sorter", "--data", "kinds", "--name", "second", "--seed", "1")
     assert "10 of them seen before" in err and out.startswith("second ")
     again = {line.split()[0]: line.split()[1:] for line in out.splitlines()[-2:]}
