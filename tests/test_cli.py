@@ -123,7 +123,7 @@ def test_the_table_says_what_the_commands_say() -> None:
         (["query", "--limits", "3"], 2, "--limits"),
         (["query", "--limit", "x"], 2, "--limit"),
         (["ingest", "not here"], 2, "not here"),
-        (["ingest"], 2, "PATHS"),
+        (["ingest"], 2, "SCANS"),
         (["show", "a.jpg"], 2, "--output"),
         (["status"], 3, "archive.db"),
         (["failed", "list"], 3, "archive.db"),
@@ -262,7 +262,7 @@ def test_slow_pages_have_a_pace_too() -> None:
 def test_a_page_stands_behind_a_colon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert split_page("ledger.pdf:12") == ("ledger.pdf", 12)
-    assert split_page("ledger.pdf") == ("ledger.pdf", 1)
+    assert split_page("ledger.pdf") == ("ledger.pdf", None)
     assert split_page("a:b") == ("a:b", 1)
     assert split_page("a:0") == ("a:0", 1)
     (tmp_path / "scan:3").touch()
