@@ -263,8 +263,8 @@ def test_a_page_stands_behind_a_colon(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.chdir(tmp_path)
     assert split_page("ledger.pdf:12") == ("ledger.pdf", 12)
     assert split_page("ledger.pdf") == ("ledger.pdf", None)
-    assert split_page("a:b") == ("a:b", 1)
-    assert split_page("a:0") == ("a:0", 1)
+    assert split_page("a:b") == ("a:b", None)
+    assert split_page("a:0") == ("a:0", None)
     (tmp_path / "scan:3").touch()
-    assert split_page("scan:3") == ("scan:3", 1), "a file that is called like this"
+    assert split_page("scan:3") == ("scan:3", None), "a file that is called like this"
     assert split_page("scan:3:4") == ("scan:3", 4)

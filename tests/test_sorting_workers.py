@@ -21,7 +21,12 @@ path = "skip"
 [kinds.form]
 classifier = "other.safetensors"
 """
-EMBEDDED = {"ARCHIVE_DATABASE_URL": "sqlite:///alone.db", "ARCHIVE_BROKER_URL": "", "ARCHIVE_FILES_URL": ""}
+EMBEDDED = {
+    "ARCHIVE_DATABASE_URL": "sqlite:///alone.db",
+    "ARCHIVE_BROKER_URL": "",
+    "ARCHIVE_FILES_URL": "",
+    "ARCHIVE_NETWORKS_FOLDER": "archive-networks",
+}
 # whatever is known of pages and what was read, the same whoever read it
 KINDS = "SELECT page_index, sha256, state, kind, kind_confidence, n_digits FROM ledger JOIN pages ON"
 KINDS += " pages.id = page_id JOIN documents ON documents.id = document_id ORDER BY sha256"
