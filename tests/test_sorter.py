@@ -33,6 +33,7 @@ from pipeline.drawn import draw_page, draw_strip
 from pipeline.errors import MissingError, SourceError, UsageError
 from pipeline.intervals import share_interval
 from pipeline.network_store import network_file
+from pipeline.plots import draw_confusions
 from pipeline.settings import WEIGHTS
 from pipeline.sorting_view import VIEW_PX, sorting_view
 from pipeline.sources import read_page
@@ -471,6 +472,15 @@ def test_the_temperature_brings_confidence_to_what_is_right() -> None:
     assert fit_temperature(logits * 6, kinds) / fit_temperature(logits, kinds) == pytest.approx(6, rel=0.05)
     chances = calibrated(logits * 6, fit_temperature(logits * 6, kinds))
     assert abs(chances.max(axis=1).mean() - (chances.argmax(axis=1) == kinds).mean()) < 0.02
+
+
+def test_the_picture_of_a_sorter_without_errors_is_pale(tmp_path: Path) -> None:
+    counts = np.diag([5, 7]).astype(np.int64)
+    draw_confusions(tmp_path / "right.png", counts, "all right", ("cover", "letter"))
+    counts[0, 1] = 5
+    draw_confusions(tmp_path / "wrong.png", counts, "half of one wrong", ("cover", "letter"))
+    right, wrong = (cv2.imread(str(tmp_path / name)).mean() for name in ("right.png", "wrong.png"))
+    assert right > 225 > wrong
 
 
 def test_a_share_of_a_few_has_a_wide_interval() -> None:
