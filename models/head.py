@@ -91,7 +91,7 @@ def fit_head(features: Features, kinds: Kinds, n_classes: int, seed: int, hidden
     assert np.bincount(kinds, minlength=n_classes).min() >= 2, "a kind of one image can't be held out"
     config = HeadConfig(features.shape[1], n_classes, hidden)
     rng = np.random.default_rng(seed)
-    folds = _folds(kinds, rng)
+    folds = folds_of(kinds, rng)
     logits = np.zeros((len(kinds), n_classes), np.float32)
     curves, n_learned, n_right = [], np.zeros(len(_SHARES) + 1), np.zeros(len(_SHARES) + 1)
     for fold in range(int(folds.max()) + 1):
@@ -121,6 +121,11 @@ def fit_head(features: Features, kinds: Kinds, n_classes: int, seed: int, hidden
     )
 
 
+def learn_head(features: Features, kinds: Kinds, n_classes: int, seed: int, hidden: int = 64) -> Head:
+    """Return the head that `fit_head` makes of the same images, and nothing of what it is worth."""
+    return _fit(HeadConfig(features.shape[1], n_classes, hidden), (features, kinds), None, seed)[0]
+
+
 def head_logits(head: Head, features: Features) -> Chances:
     """Return the logits of features float32 (N, F), float32 (N, K)."""
     head.eval()
@@ -148,7 +153,7 @@ def fit_temperature(logits: Chances, kinds: Kinds) -> float:
     return float(_TEMPERATURES[(logs * truth).sum(axis=(1, 2)).argmax()])
 
 
-def _folds(kinds: Kinds, rng: np.random.Generator) -> Kinds:
+def folds_of(kinds: Kinds, rng: np.random.Generator) -> Kinds:
     """Return the fold of each image, (N,): of each kind about as many in every fold.
 
     Two of a kind are never all in one fold, so that no kind is held out whole.
