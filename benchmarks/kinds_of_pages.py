@@ -22,6 +22,7 @@ import csv
 import hashlib
 import itertools
 import re
+import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -139,12 +140,12 @@ def for_testing(sources: list[Source], n_most: int) -> set[str]:
 
 
 def put_real(folder: Path, source: Source) -> Path:
-    """Link a real page into a folder; a half of an opening is cut out and written anew."""
+    """Copy a real page into a folder; a half of an opening is cut out and written anew."""
     folder.mkdir(parents=True, exist_ok=True)
     if source.half is None:
         file = folder / source.file.name
         if not file.exists():
-            file.symlink_to(source.file.resolve())
+            shutil.copyfile(source.file, file)  # links out of a folder are not followed
         return file
     file = folder / f"{source.file.stem}-{source.half}.jpg"
     if not file.exists():
