@@ -6,7 +6,8 @@ second training decodes no image.
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +37,7 @@ from pipeline.sources import PageRef, find_files, probe, read_page
 
 FEWEST, MOST = 5, 2000  # pages that a sorter learns from
 _VIEW_VERSION = 1  # another one where the same page is shown otherwise: features of before don't count
+_DECODING, _AHEAD = 2, 64  # threads that decode scans, and how many pages they may be ahead
 _THAWED_EPOCHS, _THAWED_BATCH, _THAWED_RATE = 6, 8, 1e-4
 
 Views = npt.NDArray[np.uint8]  # (N, 512, 512)
@@ -167,22 +169,19 @@ def read_set(
         raise SourceError(f"{folder}: has {len(found):,} pages; a sorter learns from {MOST:,} at most")
     by = backbone_hash(backbone)
     backbone = backbone.to(device)
-    pages, features, n_cached = [], [], 0
-    for page in found:
-        kept = cache / _kept_as(page, by, reading)
-        seen = _read_kept(kept, backbone.n_features)
-        if seen is not None:
-            n_cached += 1
-        else:
-            try:
-                view = reading.view(page)
-            except SourceError as error:
-                say(f"{page.name}: left out, it {error}")
-                continue
-            seen = features_of(backbone, view, device)
-            _keep(kept, seen)
-        pages.append(page)
-        features.append(seen)
+    kept = {page: cache / _kept_as(page, by, reading) for page in found}
+    known = {
+        page: seen for page in found if (seen := _read_kept(kept[page], backbone.n_features)) is not None
+    }
+    n_cached = len(known)
+    for page, view in _each_view([page for page in found if page not in known], reading):
+        if isinstance(view, SourceError):
+            say(f"{page.name}: left out, it {view}")
+            continue
+        known[page] = features_of(backbone, view, device)
+        _keep(kept[page], known[page])
+    pages = [page for page in found if page in known]
+    features = [known[page] for page in pages]
     counts = np.bincount([page.kind for page in pages], minlength=len(classes))
     for name, n in zip(classes, counts.tolist(), strict=True):
         if n < 2:
@@ -190,6 +189,23 @@ def read_set(
     if len(pages) < FEWEST:
         raise SourceError(f"{folder}: has {len(pages)} pages that can be read; {FEWEST} are needed")
     return SortedSet(classes, tuple(pages), np.stack(features), n_cached)
+
+
+def _each_view(
+    pages: Sequence[SortedPage], reading: Reading
+) -> Iterator[tuple[SortedPage, npt.NDArray[np.uint8] | SourceError]]:
+    """Yield each page with its view, or why it has none; scans are decoded while the network computes."""
+
+    def view(page: SortedPage) -> npt.NDArray[np.uint8] | SourceError:
+        try:
+            return reading.view(page)
+        except SourceError as error:
+            return error
+
+    with ThreadPoolExecutor(_DECODING) as pool:
+        for start in range(0, len(pages), _AHEAD):
+            some = pages[start : start + _AHEAD]
+            yield from zip(some, pool.map(view, some), strict=True)
 
 
 def features_of(backbone: Backbone, view: npt.NDArray[np.uint8], device: torch.device) -> Features:

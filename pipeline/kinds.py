@@ -22,7 +22,7 @@ from pipeline.tables import PERSON, SKIPPED, WAITING, ledger, pages, runs
 
 
 @dataclass(frozen=True, slots=True)
-class SortedPage:
+class FoundKind:
     """What sorters say a page is: its kind, how sure they are, and the state it goes on in."""
 
     kind: str
@@ -42,7 +42,7 @@ class PageForPerson:
     kinds: tuple[str, ...]  # what it may be
 
 
-def sort_page(sorting: Sorting, ask: Callable[[str], Mapping[str, float]]) -> SortedPage:
+def sort_page(sorting: Sorting, ask: Callable[[str], Mapping[str, float]]) -> FoundKind:
     """Ask a chain of sorters what a page is, each by its SHA-256; `ask` returns chances by kind.
 
     The confidence is the product of theirs.
@@ -55,7 +55,7 @@ def sort_page(sorting: Sorting, ask: Callable[[str], Mapping[str, float]]) -> So
         confidence *= chance
         path = path.kinds[name]
     state = PERSON if confidence < sorting.doubtful_below else state_of(path)
-    return SortedPage(BETWEEN.join(names), confidence, state)
+    return FoundKind(BETWEEN.join(names), confidence, state)
 
 
 def state_of(path: KindPath) -> str:
@@ -63,7 +63,7 @@ def state_of(path: KindPath) -> str:
     return {"skip": SKIPPED, "person": PERSON, None: WAITING}[path.end]
 
 
-def finish_sort(db: Engine, claim: Claim, found: SortedPage, *, now: float, lease_s: float) -> bool:
+def finish_sort(db: Engine, claim: Claim, found: FoundKind, *, now: float, lease_s: float) -> bool:
     """Write the kind and go on to the state it asks for; waiting is published at once (enqueue detect).
 
     False: the claim is no longer ours; nothing was written.
@@ -74,7 +74,7 @@ def finish_sort(db: Engine, claim: Claim, found: SortedPage, *, now: float, leas
 
 
 def keep_sorted(
-    db: Engine, claim: Claim, found: SortedPage, *, now: float, lease_s: float, worker_id: str | None = None
+    db: Engine, claim: Claim, found: FoundKind, *, now: float, lease_s: float, worker_id: str | None = None
 ) -> Claim | None:
     """Write the kind of a page that is to be read, and keep it in hand; return the claim now.
 
@@ -94,7 +94,7 @@ def keep_sorted(
     return replace(claim, state=WAITING, networks=networks)
 
 
-def _sorted(db: Engine, claim: Claim, found: SortedPage, values: dict[str, Any]) -> bool:
+def _sorted(db: Engine, claim: Claim, found: FoundKind, values: dict[str, Any]) -> bool:
     with writing(db) as conn:
         page_id = claim.source.page_id
         of_page = lock_runs(conn, page_id) if found.state == SKIPPED else ()

@@ -13,8 +13,8 @@ from pipeline.catalogue import add_document, current_run
 from pipeline.database import open_database, reading, writing
 from pipeline.errors import UsageError
 from pipeline.kinds import (
+    FoundKind,
     PageForPerson,
-    SortedPage,
     finish_sort,
     keep_sorted,
     pages_for_person,
@@ -80,7 +80,7 @@ def retake(db: Engine, ledger_id: int, state: str) -> Claim:
 
 def sort(db: Engine, kind: str, state: str, confidence: float = 0.95) -> int:
     claim = take(db, "unsorted")
-    assert finish_sort(db, claim, SortedPage(kind, confidence, state), now=NOW, lease_s=LEASE_S)
+    assert finish_sort(db, claim, FoundKind(kind, confidence, state), now=NOW, lease_s=LEASE_S)
     return claim.ledger_id
 
 
@@ -130,7 +130,7 @@ def test_a_kind_picks_the_networks_and_the_state_that_a_page_goes_on_in(db: Engi
 def test_a_page_that_is_kept_has_the_networks_of_its_kind_at_once(db: Engine) -> None:
     fill(db, 1, run_of(db))
     claim = take(db, "unsorted")
-    kept = keep_sorted(db, claim, SortedPage("form", 0.9, "waiting"), now=NOW, lease_s=LEASE_S)
+    kept = keep_sorted(db, claim, FoundKind("form", 0.9, "waiting"), now=NOW, lease_s=LEASE_S)
     assert kept is not None
     assert (kept.state, kept.token) == ("waiting", claim.token)
     assert kept.networks["classifier"] == "f" * 64
@@ -142,8 +142,8 @@ def test_sorting_that_somebody_else_did_meanwhile_changes_nothing(db: Engine) ->
     late = take(db, "unsorted")
     ledger.expire(db, now=NOW + LEASE_S, max_deaths=3)
     for end in (
-        lambda: finish_sort(db, late, SortedPage("cover", 0.9, "skipped"), now=NOW, lease_s=LEASE_S),
-        lambda: keep_sorted(db, late, SortedPage("form", 0.9, "waiting"), now=NOW, lease_s=LEASE_S),
+        lambda: finish_sort(db, late, FoundKind("cover", 0.9, "skipped"), now=NOW, lease_s=LEASE_S),
+        lambda: keep_sorted(db, late, FoundKind("form", 0.9, "waiting"), now=NOW, lease_s=LEASE_S),
     ):
         assert not end()
         assert rows(db, "state, kind, suspect") == [("unsorted", None, True)]
@@ -160,15 +160,15 @@ def test_pages_that_are_further_on_are_due_before_those_to_sort(db: Engine) -> N
 
 def test_a_sorter_in_doubt_leaves_the_page_to_a_person() -> None:
     chances = {"5" * 64: {"cover": 0.1, "register": 0.9}, "6" * 64: {"left": 0.95, "index": 0.05}}
-    assert sort_page(SORTING, chances.__getitem__) == SortedPage(
+    assert sort_page(SORTING, chances.__getitem__) == FoundKind(
         "register/left", pytest.approx(0.855), "waiting"
     )
     chances["6" * 64] = {"left": 0.15, "index": 0.85}  # each is sure enough, both together are not
-    assert sort_page(SORTING, chances.__getitem__) == SortedPage(
+    assert sort_page(SORTING, chances.__getitem__) == FoundKind(
         "register/index", pytest.approx(0.765), "person"
     )
-    assert sort_page(SORTING, lambda _: {"cover": 0.8, "form": 0.2}) == SortedPage("cover", 0.8, "skipped")
-    assert sort_page(SORTING, lambda _: {"letter": 1.0}) == SortedPage("letter", 1.0, "person")
+    assert sort_page(SORTING, lambda _: {"cover": 0.8, "form": 0.2}) == FoundKind("cover", 0.8, "skipped")
+    assert sort_page(SORTING, lambda _: {"letter": 1.0}) == FoundKind("letter", 1.0, "person")
 
 
 def test_a_person_says_the_kind_and_the_page_takes_its_path_anew(db: Engine) -> None:

@@ -21,7 +21,7 @@ from pipeline import kinds, ledger
 from pipeline.catalogue import PageSource
 from pipeline.crops import Crops, cut_crops, pack_crops, unpack_crops
 from pipeline.errors import SourceError, SourceGoneError, StorageError
-from pipeline.kinds import SortedPage, sort_page
+from pipeline.kinds import FoundKind, sort_page
 from pipeline.ledger import Claim
 from pipeline.page import PageDetections
 from pipeline.settings import Settings
@@ -188,7 +188,7 @@ def detect_and_classify(bench: Bench, claim: Claim) -> str | None:
     return classify(bench, kept, found.crops)
 
 
-def _sorted(bench: Bench, claim: Claim) -> SortedPage:
+def _sorted(bench: Bench, claim: Claim) -> FoundKind:
     sorting = sorting_of(claim.settings[SORTING])
     sorters = {
         sha256: bench.networks.sorter(sha256) for kind, sha256 in networks_of(sorting) if kind == SORTER
