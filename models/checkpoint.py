@@ -33,6 +33,7 @@ SHOWN: dict[str, dict[str, Any]] = {
     "number-recogniser": {"strip_px": list(STRIP_PX), "strip_digit_px": STRIP_DIGIT_PX},
     "number-judge": {"n_clues": N_CLUES, "strip_px": list(STRIP_PX), "strip_digit_px": STRIP_DIGIT_PX},
     "digit-classifier": {"digit_px": DIGIT_PX * CROP_ZOOM, "crop_px": CROP_SIZE_PX, "views": list(VIEWS)},
+    "crop-sorter": {"digit_px": DIGIT_PX * CROP_ZOOM, "crop_px": CROP_SIZE_PX, "views": list(VIEWS)},
     "reference-network": {"digit_px": MNIST_PX},
 }
 

@@ -227,11 +227,13 @@ def _directions(x: Tensor) -> Tensor:
 
     They are scaled so that what stands along them has a mean square of 1.
     """
-    values, along = torch.linalg.eigh(x.double() @ x.double().T)  # (N,), (N, N), rising
+    x = x.double()
+    by_features = len(x) > x.shape[1]  # of the two ways to the same directions the smaller
+    values, along = torch.linalg.eigh(x.T @ x if by_features else x @ x.T)  # rising
     kept = values > 1e-9 * values[-1:].clamp(min=1e-12)
     values, along = values[kept][-_N_DIRECTIONS:], along[:, kept][:, -_N_DIRECTIONS:]
     if len(values) == 0:  # all images are the same
         return torch.zeros(x.shape[1], 1)
     scale = (len(x) * len(values) / values.sum()).sqrt()
-    directions: Tensor = x.T.double() @ (along / values.sqrt()) * scale
+    directions: Tensor = (along if by_features else x.T @ (along / values.sqrt())) * scale
     return directions.float()
