@@ -88,6 +88,8 @@ COMMANDS = {
             *("RESCORER_OUTPUT", "RESCORER_MINUTES", "RESCORER_SEED", "RESCORER_HANDS"),
             *(f"RECOGNISER_{option}" for option in (*_TRAINING, "BOXES")),
             *("JUDGE_OUTPUT", "JUDGE_MINUTES", "JUDGE_SEED", "JUDGE_HANDS"),
+            *("SORTER_DATA", "SORTER_NAME", "SORTER_OUTPUT", "SORTER_BACKBONE", "SORTER_BACKBONE_WEIGHTS"),
+            *("SORTER_THAW", "SORTER_SEED", "SORTER_JSON"),
         ),
     ),
 }

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 def models() -> None:
     """Add networks, see what each read, promote the better one.
 
-    There are six kinds: orienter, detector, classifier, rescorer, recogniser
-    and judge.  Each is named by its kind (the one that reads now), by the
-    beginning of its hash, or by its name.
+    There are six kinds that read: orienter, detector, classifier, rescorer,
+    recogniser and judge.  Each is named by its kind (the one that reads now),
+    by the beginning of its hash, or by its name.  Sorters are kept here too.
 
     \b
     Examples:
@@ -166,11 +166,16 @@ def promote_model(
       archive models promote box-7 --on registers/dev --dry-run
     """
     from cli.promoting import Wish, promote_if_better
+    from pipeline.settings import NETWORKS
 
     settings = settings_of(ctx)
     plain, every = _at_hand(ctx)
     file = Path(name)
     network = _looked_at(file, None) if file.is_file() else every.find(name)
+    if network.kind not in NETWORKS:
+        raise UsageError(
+            f"a {network.kind} is not promoted: `archive ingest --sorter {network.name}` names it"
+        )
     for_now = network.kind in ctx.meta.get(OPTIONS, {})
     wish = Wish(network, folder, by, p_bar, dry_run=dry_run, only_option=for_now, as_json=json)
     promote_if_better(settings, plain, every, wish)
@@ -222,12 +227,18 @@ def _looked_at(file: Path, name: str | None) -> "Network":
     """Return the network of a file, which loads; MissingError where it doesn't."""
     from cli.networks import Network
     from models.any_network import kind_of, load_any
-    from pipeline.settings import NETWORKS
 
     kind, _ = kind_of(file)
     network = Network(kind, load_any(kind, file, "cpu").sha256, file, file.stem, False, None)
     if name is None:
         return network
-    if not name.strip() or not name.isprintable() or name in NETWORKS:
-        raise UsageError(f"--name {name!r}: give a word or a few, and not the name of a kind")
+    check_name(name)
     return replace(network, name=name)
+
+
+def check_name(name: str) -> None:
+    """Raise UsageError for what no network can be called."""
+    from pipeline.settings import STORED
+
+    if not name.strip() or not name.isprintable() or name in STORED:
+        raise UsageError(f"--name {name!r}: give a word or a few, and not the name of a kind")

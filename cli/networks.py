@@ -9,7 +9,7 @@ from pipeline.errors import MissingError, UsageError
 from pipeline.network_store import SHOWN_HASH, Card, file_hash, look_through, network_file
 from pipeline.promotions import History, in_place, read_history, was_promoted
 from pipeline.runs import Run, all_runs
-from pipeline.settings import NETWORKS, Settings
+from pipeline.settings import NETWORKS, STORED, Settings
 
 READS, SHIPPED, ADDED, PROMOTED, WAS_PROMOTED = "reads now", "shipped", "added", "promoted", "was promoted"
 
@@ -89,15 +89,15 @@ def at_hand(settings: Settings, *, history: History | None = None) -> AtHand:
     named = frozenset(kind for kind in NETWORKS if kind in settings.model_fields_set)
     if history is None:
         history = read_history(settings.networks)
-    cards = look_through(settings.networks, NETWORKS).cards
+    cards = look_through(settings.networks, STORED).cards
     networks: list[Network] = []
     places: dict[str, str | None] = {}
     reads: dict[str, str | None] = {}
-    for kind in NETWORKS:
-        shipped: Path = Settings.model_fields[kind].default
-        own = file_hash(shipped)
+    for kind in STORED:
+        shipped: Path | None = Settings.model_fields[kind].default if kind in NETWORKS else None
+        own = None if shipped is None else file_hash(shipped)
         of_kind = {card.sha256: card for card in cards if card.kind == kind}
-        if own is not None:
+        if shipped is not None and own is not None:
             networks.append(Network(kind, own, shipped, shipped.stem, True, of_kind.get(own)))
         networks += [
             Network(kind, sha256, network_file(settings.networks, kind, sha256), card.name, False, card)

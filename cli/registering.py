@@ -23,7 +23,7 @@ from pipeline.errors import NotAScanError, SourceError, SourceGoneError
 from pipeline.network_store import HISTORY, LOCK
 from pipeline.paths import path_to_text
 from pipeline.probing import Prober
-from pipeline.settings import NETWORKS, Settings
+from pipeline.settings import STORED, Settings
 from pipeline.sharing import SCANS, WEIGHTS
 from pipeline.sources import Document, DocumentError, Unreadable, find_files
 from pipeline.tables import OPEN, documents, ledger, pages
@@ -113,7 +113,7 @@ def own_files(settings: Settings) -> frozenset[Path]:
         database = sqlite_file(url)
         endings = ("", "-wal", "-shm", "-journal", ".lock")
         own |= {database.with_name(database.name + ending) for ending in endings}
-    own |= {(settings.networks / place).resolve() for place in (*NETWORKS, HISTORY, LOCK)}
+    own |= {(settings.networks / place).resolve() for place in (*STORED, HISTORY, LOCK)}
     if "://" not in settings.files:
         ours = (Path(settings.files) / place for place in (CROPS, SCANS, WEIGHTS))
         own |= {*(place.resolve() for place in ours), log_path(settings).resolve()}

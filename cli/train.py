@@ -8,6 +8,7 @@ import click
 from cli.options import A_FILE, Decorated, common_options, data_option, settings_of
 from cli.train_classifier import classifier
 from cli.train_on_pages import confidence, judge, rescorer
+from cli.train_sorter import sorter
 from pipeline.errors import SourceError
 
 
@@ -150,5 +151,5 @@ def recogniser(
     training.finish()
 
 
-for command in (classifier, rescorer, judge, confidence):
+for command in (classifier, rescorer, judge, confidence, sorter):
     train.add_command(command)

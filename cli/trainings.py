@@ -61,8 +61,7 @@ class Job:
             for name in learns:
                 network.get_submodule(name).requires_grad_(True)
         names = [Path(text.partition("=")[0]).name for text in self.data]
-        words = ["archive", *map(_without_folder, sys.argv[1:])]
-        metadata = Metadata(kind, config, data=names, recipe=" ".join(words), commit=_commit_of_code())
+        metadata = Metadata(kind, config, data=names, recipe=said_command(), commit=commit_of_code())
         return Keeper(self.output, Training(network, recipe, device), metadata)
 
 
@@ -148,7 +147,12 @@ def check_folder(file: Path) -> None:
         raise OutputError(f"{file}: its folder is not there; make it first")
 
 
-def _commit_of_code() -> str:
+def said_command() -> str:
+    """Return the command that was given, without the folders of this machine."""
+    return " ".join(["archive", *map(_without_folder, sys.argv[1:])])
+
+
+def commit_of_code() -> str:
     """Return the commit of the code that trains, or nothing where it is no checkout."""
     here = Path(__file__).resolve().parent
     try:

@@ -11,7 +11,7 @@ from models.any_network import load_any
 from pipeline.errors import ArchiveError, MissingError
 from pipeline.network_store import SHOWN_HASH, file_hash, is_sha256, look_through, network_file
 from pipeline.promotions import in_place, read_history
-from pipeline.settings import NETWORKS, Settings
+from pipeline.settings import NETWORKS, STORED, Settings
 from pipeline.sharing import WEIGHTS
 from pipeline.storage import Files
 
@@ -76,7 +76,7 @@ def _file(network: Network, is_promoted: bool) -> Check:
 def _of_shelf(settings: Settings, promoted: Mapping[str, str]) -> Iterator[Check]:
     """Return what of the store is no network with its card."""
     in_use = {network_file(settings.networks, kind, sha256) for kind, sha256 in promoted.items()}
-    shelf = look_through(settings.networks, NETWORKS)
+    shelf = look_through(settings.networks, STORED)
     for file, reason in shelf.damaged:
         found, network = f"{file}: its card can't be read: {reason}", file.with_suffix(".safetensors")
         mend = f"archive models add {network}" if network.exists() else f"delete it, or {_ADD}"

@@ -19,11 +19,12 @@ from models.loaded import (
     load_recogniser,
     load_rescorer,
 )
+from models.sorting import Sorter, load_sorter
 from models.whole import Chain
 from pipeline.errors import MissingError
-from pipeline.settings import NETWORKS
+from pipeline.settings import STORED
 
-AnyNetwork = Orienter | Detector | Classifier | Rescorer | Recogniser | Judge
+AnyNetwork = Orienter | Detector | Classifier | Rescorer | Recogniser | Judge | Sorter
 
 _LOAD: dict[str, Callable[[Path, str], AnyNetwork]] = {
     "orienter": load_orienter,
@@ -32,14 +33,15 @@ _LOAD: dict[str, Callable[[Path, str], AnyNetwork]] = {
     "rescorer": load_rescorer,
     "recogniser": load_recogniser,
     "judge": load_judge,
+    "sorter": load_sorter,
 }
 
 
 def kind_of(file: Path) -> tuple[str, Metadata]:
-    """Return the kind of a checkpoint's network as settings name it, and its metadata; MissingError."""
+    """Return the kind of a checkpoint's network as the store names it, and its metadata; MissingError."""
     metadata, _ = read_metadata(file)
     kind = metadata.kind.rpartition("-")[2]
-    if metadata.kind not in SHOWN or kind not in NETWORKS:
+    if metadata.kind not in SHOWN or kind not in STORED or metadata.kind == "crop-sorter":
         raise MissingError(f"{file}: holds a {metadata.kind}, and no network that reads pages")
     return kind, metadata
 
@@ -63,5 +65,7 @@ def with_network(chain: Chain, kind: str, file: Path, device: str = "auto") -> C
             return replace(chain, readers=replace(chain.readers, rescorer=network))
         case Recogniser():
             return replace(chain, readers=replace(chain.readers, recogniser=network))
+        case Sorter():
+            return chain  # which kind a page is changes nothing of what is read of it
         case Judge():
             return replace(chain, readers=replace(chain.readers, judge=network))

@@ -22,6 +22,7 @@ from pipeline.crops import CROP_SIZE_PX, CROP_ZOOM, VIEWS
 from pipeline.errors import MissingError, OutputError
 from pipeline.hands import MNIST_PX
 from pipeline.settings import NETWORKS
+from pipeline.sorting_view import VIEW_PX
 from pipeline.strips import STRIP_DIGIT_PX, STRIP_PX
 
 FORMAT_VERSION = 1
@@ -34,6 +35,7 @@ SHOWN: dict[str, dict[str, Any]] = {
     "number-judge": {"n_clues": N_CLUES, "strip_px": list(STRIP_PX), "strip_digit_px": STRIP_DIGIT_PX},
     "digit-classifier": {"digit_px": DIGIT_PX * CROP_ZOOM, "crop_px": CROP_SIZE_PX, "views": list(VIEWS)},
     "crop-sorter": {"digit_px": DIGIT_PX * CROP_ZOOM, "crop_px": CROP_SIZE_PX, "views": list(VIEWS)},
+    "page-sorter": {"view_px": VIEW_PX},
     "reference-network": {"digit_px": MNIST_PX},
 }
 

@@ -309,7 +309,7 @@ def loaded_network(
     place = pick_place(device, batch)
     if exactly:
         place = replace(place, dtype=torch.float32)
-    _ready(network, place)
+    make_ready(network, place)
     return network, metadata, place
 
 
@@ -325,7 +325,7 @@ def _built(kind: str, build: Callable[[dict[str, Any]], Network], file: Path) ->
     return network, metadata
 
 
-def _ready(network: nn.Module, place: Place) -> None:
+def make_ready(network: nn.Module, place: Place) -> None:
     """Make a network ready to read: batch normalisation folded into the convolutions (the same, faster)."""
     network.eval()
     for module in network.modules():

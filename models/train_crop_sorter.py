@@ -7,12 +7,14 @@ are what stands in lines (on drawn pages: in words) and is no digit, noise what 
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from models.checkpoint import read_metadata
 from models.classifier import ClassifierConfig, DigitClassifier
 from models.crop_sorter import CATEGORIES, CropSorterConfig, CropSorterNetwork
 from models.features import features_of
@@ -33,7 +35,10 @@ PRINTED_COLLECTIONS = ("printed", "typed")
 _SCORE_BAR = 0.06  # boxes of the detector that letters and noise are among
 _SCALES = 0.06  # standard deviation of the logarithm of the scale that a page is shown at
 _INK = 110
-_SAME, _APART = 0.6, 0.2  # intersection over union with a digit from which, and below which, a box is (not) it
+_SAME, _APART = (
+    0.6,
+    0.2,
+)  # intersection over union with a digit from which, and below which, a box is (not) it
 _SURE = 0.4  # a stronger box outside all lines may be a digit that nobody transcribed
 _MOST_OF_A_PAGE = 150  # crops of a category
 _MOST = 6000  # crops of a category, of all pages
@@ -87,6 +92,12 @@ def fit_crop_sorter(
     network.classifier.load_state_dict(frozen)
     network.head.load_state_dict(fitted.head.state_dict())
     return network.eval(), sorter, fitted
+
+
+def config_of(classifier: Path) -> ClassifierConfig:
+    """Return the configuration of a classifier's checkpoint; MissingError."""
+    config = read_metadata(classifier)[0].config
+    return ClassifierConfig(**config | {"channels": tuple(config["channels"])})
 
 
 def as_metadata(config: CropSorterConfig) -> dict[str, object]:

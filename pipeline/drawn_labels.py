@@ -37,9 +37,7 @@ def label_drawn(name: str, drawn: DrawnPage, digit_px: float) -> LabelledPage:
     words = tuple(_scaled(word, scale) for word in drawn.words)
     lines = tuple(_line(number, digits, scale) for number in drawn.numbers)
     known = np.full(ink.shape, 2, np.uint8)
-    return LabelledPage(
-        name, ink, known, digits, len(digits), collection="drawn", words=words, lines=lines
-    )
+    return LabelledPage(name, ink, known, digits, len(digits), collection="drawn", words=words, lines=lines)
 
 
 def _line(number: DrawnNumber, digits: tuple[LabelledDigit, ...], scale: float) -> LabelledLine:

@@ -41,11 +41,14 @@ _STRANGE = re.compile(r"unknown|unsupported|not supported|cannot handle", re.IGN
 _quiet_lock = threading.Lock()
 
 
-def read_image(file: BinaryIO, format: str, frame: int, *, max_pixels: int, colour: bool) -> Pixels:
+def read_image(
+    file: BinaryIO, format: str, frame: int, *, max_pixels: int, colour: bool, at_least_px: int = 0
+) -> Pixels:
     """Decode one page: uint8, (H, W) grey or (H, W, 3) RGB, as it is shown after EXIF orientation.
 
     `format` is one of `_OPENERS`; `frame` counts the directories of a TIFF and is 0 elsewhere: of an
-    animation only the first frame is a page.
+    animation only the first frame is a page.  With `at_least_px` a JPEG may come smaller, with
+    sides of at least that; `max_pixels` limits the size that its header tells.
     Raises SourceError with the reason on one line, and SourceGoneError if the file can't be reached.
     """
     with _explained(file, format):
@@ -57,8 +60,10 @@ def read_image(file: BinaryIO, format: str, frame: int, *, max_pixels: int, colo
             if format == "tiff":
                 image.seek(frame)
         check_size(*image.size, max_pixels)
-        if format == "jpeg" and not colour:
-            image.draft("L", None)  # the decoder then gives one byte a pixel, instead of Pillow's four
+        if format == "jpeg":
+            # as grey the decoder gives one byte a pixel, instead of Pillow's four
+            size = (at_least_px, at_least_px) if at_least_px else None
+            image.draft(None if colour else "L", size)
         bits, inverted = _depth(image)
         image.load()
         with _quiet():  # a PNG's EXIF may stand behind its pixels; Pillow obeys a TIFF's tag itself

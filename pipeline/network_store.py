@@ -36,7 +36,7 @@ class Card:
     sha256: str
     name: str
     added: str
-    source: str  # the file that it was added from
+    source: str  # the file that it was added from, or the folder that it learned from
     note: str
 
 
@@ -71,10 +71,13 @@ def look_through(folder: Path, kinds: tuple[str, ...]) -> Shelf:
     return Shelf(tuple(sorted(cards, key=lambda card: card.added)), tuple(damaged), tuple(left_over))
 
 
-def add(folder: Path, file: Path, kind: str, sha256: str, *, name: str, note: str) -> tuple[Card, bool]:
+def add(
+    folder: Path, file: Path, kind: str, sha256: str, *, name: str, note: str, source: str = ""
+) -> tuple[Card, bool]:
     """Copy a network of this hash into the store; return its card, and whether it is new there.
 
-    One that is there already keeps its card, and a damaged one is mended.  Raises SourceGoneError where the
+    `source` is where it comes from, if not from this file.  One that is there already keeps its card, and a
+    damaged one is mended.  Raises SourceGoneError where the
     file's bytes are no longer those of the hash, BusyError, OutputError.
     """
     kept = network_file(folder, kind, sha256)
@@ -90,7 +93,7 @@ def add(folder: Path, file: Path, kind: str, sha256: str, *, name: str, note: st
             write_whole(kept, data)
         with suppress(OSError, ValueError, TypeError):
             return _read_card(card_file), False
-        card = Card(kind, sha256, name, now(), str(file.resolve()), note)
+        card = Card(kind, sha256, name, now(), source or str(file.resolve()), note)
         write_whole(card_file, _as_json(asdict(card)))
         return card, True
 

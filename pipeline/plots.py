@@ -9,10 +9,10 @@ import numpy.typing as npt
 from pipeline.reliability import Reliability
 from pipeline.thresholds import Kept, TradeOff
 
-Curve = Sequence[tuple[float, dict[str, float]]]  # minutes, and values by name
+Curve = Sequence[tuple[float, dict[str, float]]]  # minutes (or what else runs across), and values by name
 
 
-def draw_curves(file: Path, losses: Curve, figures: Curve, title: str) -> None:
+def draw_curves(file: Path, losses: Curve, figures: Curve, title: str, across: str = "minutes") -> None:
     """Draw running losses and, where there are any, what was measured beside them, one line for each name."""
     # here and not at the top: it takes a second, and most commands draw nothing
     from matplotlib.figure import Figure
@@ -21,7 +21,7 @@ def draw_curves(file: Path, losses: Curve, figures: Curve, title: str) -> None:
     figure = Figure(figsize=(7, 4) if len(panels) == 1 else (11, 4), layout="constrained")
     figure.suptitle(title)
     for k, (label, curve) in enumerate(panels):
-        axes = figure.add_subplot(1, len(panels), k + 1, xlabel="minutes", ylabel=label)
+        axes = figure.add_subplot(1, len(panels), k + 1, xlabel=across, ylabel=label)
         for name in curve[0][1] if curve else ():
             places = [minutes for minutes, _ in curve]
             axes.plot(places, [row[name] for _, row in curve], label=name, marker="." if k else None)
@@ -52,12 +52,12 @@ def draw_by_labels(
     figure.savefig(file, dpi=110)
 
 
-def draw_confusions(file: Path, counts: npt.NDArray[np.int64], title: str) -> None:
+def draw_confusions(file: Path, counts: npt.NDArray[np.int64], title: str, kinds: Sequence[str] = ()) -> None:
     """Draw the errors by class: counts int64 (11, 11) of true (rows) and read digits; 10 is none.
 
-    Where every picture shows a digit, (10, 10) does.
+    Where every picture shows a digit, (10, 10) does; where it shows one of K `kinds` instead, (K, K).
 
-    The colour is the share of the true digit's row, without what is right, so that errors show.
+    The colour is the share of the true class's row, without what is right, so that errors show.
     """
     from matplotlib.figure import Figure
 
@@ -65,9 +65,11 @@ def draw_confusions(file: Path, counts: npt.NDArray[np.int64], title: str) -> No
     np.fill_diagonal(errors, 0)
     shares = errors / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     # no row of its own for what is no digit: how many of those there are is not known
-    shares[10:] = errors[10:] / max(int(counts.sum()), 1)
+    if not kinds:
+        shares[10:] = errors[10:] / max(int(counts.sum()), 1)
     figure = Figure(figsize=(7.2, 6.4), layout="constrained")
-    axes = figure.add_subplot(title=title, xlabel="read", ylabel="written")
+    named = ("taken for", "is") if kinds else ("read", "written")
+    axes = figure.add_subplot(title=title, xlabel=named[0], ylabel=named[1])
     shown = axes.imshow(shares, cmap="Reds", vmin=0)
     most = float(shares.max())
     for row, column in np.argwhere(counts > 0).tolist():
@@ -75,9 +77,11 @@ def draw_confusions(file: Path, counts: npt.NDArray[np.int64], title: str) -> No
         colour = "0.55" if row == column else "white" if dark else "black"
         text = f"{counts[row, column]:,}"
         axes.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
-    axes.set_xticks(range(len(counts)), [*"0123456789", "missed"][: len(counts)])
-    axes.set_yticks(range(len(counts)), [*"0123456789", "none"][: len(counts)])
-    figure.colorbar(shown, label="share of the digits written; grey counts are right")
+    below, beside = kinds or [*"0123456789", "missed"], kinds or [*"0123456789", "none"]
+    axes.set_xticks(range(len(counts)), below[: len(counts)], rotation=45 if kinds else 0)
+    axes.set_yticks(range(len(counts)), beside[: len(counts)])
+    what = "pages of a kind" if kinds else "digits written"
+    figure.colorbar(shown, label=f"share of the {what}; grey counts are right")
     figure.savefig(file, dpi=110)
 
 

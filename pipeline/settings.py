@@ -20,6 +20,8 @@ WEIGHTS = Path(__file__).resolve().parent.parent / "models" / "weights"
 OTHER_VARIABLES = frozenset({"ARCHIVE_CONFIG", "ARCHIVE_VERBOSE", "ARCHIVE_DATA_DIR"})
 # the networks that read a page, in their order, each by the name of its setting
 NETWORKS = ("orienter", "detector", "classifier", "rescorer", "recogniser", "judge")
+# what the store of networks keeps: also those that say which kind a page is, none of which ships
+STORED = (*NETWORKS, "sorter")
 
 
 class Settings(BaseModel):
