@@ -1,4 +1,4 @@
-"""What the crop sorter learns from: boxes of labelled pages that are known to show a digit, a letter or noise.
+"""What the crop sorter learns from: boxes of labelled pages, of digits, of letters and of noise.
 
 Handwritten digits are the labelled ones of lines that nothing says are print, printed digits those of
 lines that their transcription calls print, of pages in a folder named so, and of drawn print.  Letters
@@ -8,6 +8,7 @@ are what stands in lines (on drawn pages: in words) and is no digit, noise what 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -28,6 +29,8 @@ from pipeline.errors import SourceError
 from pipeline.labels import LabelledPage
 from pipeline.page import Box
 
+Item = TypeVar("Item")
+
 HAND, PRINT, LETTER, NOISE = range(len(CATEGORIES))
 # pages in folders of these names are print, all of them
 PRINTED_COLLECTIONS = ("printed", "typed")
@@ -41,6 +44,7 @@ _SAME, _APART = (
 )  # intersection over union with a digit from which, and below which, a box is (not) it
 _SURE = 0.4  # a stronger box outside all lines may be a digit that nobody transcribed
 _MOST_OF_A_PAGE = 150  # crops of a category
+_DRAWN_OF_A_PAGE = 110  # of these, boxes that a detector draws, where they are letters or noise
 _MOST = 6000  # crops of a category, of all pages
 
 
@@ -49,7 +53,7 @@ def sorter_crops(
 ) -> TrainingCrops:
     """Return crops of labelled pages whose classes are places of `CATEGORIES`.
 
-    With a detector its boxes are among them, since those are what there will be to sort.
+    With a detector its boxes come first of what is no digit, since those are what there will be to sort.
     """
     sets = []
     for page in pages:
@@ -57,9 +61,8 @@ def sorter_crops(
         boxes: list[Box] = []
         classes: list[int] = []
         for category, found in enumerate(_by_category(page, detector, rng)):
-            some = rng.permutation(len(found))[:_MOST_OF_A_PAGE]
-            boxes += [found[k].scaled(CROP_ZOOM) for k in some]
-            classes += [category] * len(some)
+            boxes += [box.scaled(CROP_ZOOM) for box in found]
+            classes += [category] * len(found)
         sets.append(TrainingCrops(cut_boxes(large.ink, boxes, MARGIN_PX), np.array(classes, np.int64)))
     every = pooled_crops(sets)
     kept = [
@@ -114,7 +117,7 @@ def _by_category(
     kinds = [PRINT if all_print or digit.printed else HAND for digit in page.digits]
     for kind, digit in zip(kinds, page.digits, strict=True):
         found[kind].append(digit.box)
-    others = [(box, 0.0) for box in _parts(page.ink) + _windows(page, rng)]
+    others = []
     if detector is not None:
         drawn = labelled_boxes(page, detector, _SCORE_BAR)
         for detection, nearest, iou in zip(drawn.detections, drawn.nearest, drawn.iou, strict=True):
@@ -122,11 +125,28 @@ def _by_category(
                 found[kinds[nearest]].append(detection.box)
             elif iou < _APART:
                 others.append((detection.box, detection.score))
-    for box, score in others:
-        category = _without_digit(page, box, score)
-        if category is not None:
-            found[category].append(box)
+    for digits in found[:LETTER]:
+        digits[:] = _some(digits, _MOST_OF_A_PAGE, rng)
+    for more, n in ((others, _DRAWN_OF_A_PAGE), ([(box, 0.0) for box in _parts(page.ink)], _MOST_OF_A_PAGE)):
+        _sort_others(page, _some(more, len(more), rng), n, found)
+    _sort_others(page, [(box, 0.0) for box in _windows(page, rng)], _MOST_OF_A_PAGE, found)
     return found
+
+
+def _some(boxes: list[Item], n: int, rng: np.random.Generator) -> list[Item]:
+    return [boxes[k] for k in rng.permutation(len(boxes))[:n]]
+
+
+def _sort_others(
+    page: LabelledPage, boxes: list[tuple[Box, float]], n: int, found: tuple[list[Box], ...]
+) -> None:
+    """Put boxes with scores, round no digit, to the letters and the noise until there are n of each."""
+    for box, score in boxes:
+        if len(found[LETTER]) >= n and len(found[NOISE]) >= n:
+            return
+        category = _without_digit(page, box, score)
+        if category is not None and len(found[category]) < n:
+            found[category].append(box)
 
 
 def _without_digit(page: LabelledPage, box: Box, score: float) -> int | None:
