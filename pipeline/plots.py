@@ -70,8 +70,8 @@ def draw_confusions(file: Path, counts: npt.NDArray[np.int64], title: str, kinds
     figure = Figure(figsize=(7.2, 6.4), layout="constrained")
     named = ("taken for", "is") if kinds else ("read", "written")
     axes = figure.add_subplot(title=title, xlabel=named[0], ylabel=named[1])
-    shown = axes.imshow(shares, cmap="Reds", vmin=0)
     most = float(shares.max())
+    shown = axes.imshow(shares, cmap="Reds", vmin=0, vmax=most or 1)  # without errors all is pale
     for row, column in np.argwhere(counts > 0).tolist():
         dark = shares[row, column] > 0.6 * most > 0
         colour = "0.55" if row == column else "white" if dark else "black"
