@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from cli.options import A_FILE, FOLDER, common_options, settings_of
+from pipeline.errors import UsageError
 
 BACKBONES = ("detector", "vgg16", "alexnet", "resnet18", "mobilenet_v3_small")
 
@@ -15,7 +16,7 @@ BACKBONES = ("detector", "vgg16", "alexnet", "resnet18", "mobilenet_v3_small")
     type=FOLDER,
     required=True,
     metavar="FOLDER",
-    help="A folder with a sub-folder of scans for each kind.",
+    help="A folder with a sub-folder of scans for each kind, or a label set.",
 )
 @click.option("--name", required=True, help="What to call it, in `archive ingest --sorter NAME` too.")
 @click.option("-o", "--output", type=A_FILE, metavar="FILE", help="Write the checkpoint here as well.")
@@ -61,6 +62,11 @@ def sorter(
     takes seconds.  Accuracy is by cross-validation: every page is sorted by a
     sorter that never saw it.
 
+    Where FOLDER is a label set of `archive labels`, what learns is a sorter of
+    crops: handwritten digit, printed digit, letter or noise, on the features
+    of our classifier.  It reads in no chain, so it is kept as a file of its
+    own, NAME.safetensors unless --output says another.
+
     The published backbones are downloaded at first, or given as the .pth file
     of torchvision.
 
@@ -71,6 +77,18 @@ def sorter(
       archive train sorter --data kinds --name vgg --backbone vgg16 --backbone-weights vgg16.pth
     """
     from cli.sorter_training import Wish, train_sorter
+    from pipeline.label_sets import INDEX
 
+    settings = settings_of(ctx, promoted=False)
+    if (data / INDEX).exists():
+        from cli.crop_sorter_training import train_crop_sorter
+
+        if backbone != "detector" or backbone_weights or thaw:
+            raise UsageError(
+                "a sorter of crops learns on the features of our classifier: leave out --backbone,"
+                " --backbone-weights and --thaw"
+            )
+        train_crop_sorter(settings, data, output or Path(f"{name}.safetensors"), seed, as_json=json)
+        return
     wish = Wish(data, name, output, backbone, backbone_weights, thaw, seed, as_json=json)
-    train_sorter(settings_of(ctx, promoted=False), wish)
+    train_sorter(settings, wish)

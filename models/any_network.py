@@ -41,7 +41,7 @@ def kind_of(file: Path) -> tuple[str, Metadata]:
     """Return the kind of a checkpoint's network as the store names it, and its metadata; MissingError."""
     metadata, _ = read_metadata(file)
     kind = metadata.kind.rpartition("-")[2]
-    if metadata.kind not in SHOWN or kind not in STORED:
+    if metadata.kind not in SHOWN or kind not in STORED or metadata.kind == "crop-sorter":
         raise MissingError(f"{file}: holds a {metadata.kind}, and no network that reads pages")
     return kind, metadata
 

@@ -34,6 +34,7 @@ SHOWN: dict[str, dict[str, Any]] = {
     "number-recogniser": {"strip_px": list(STRIP_PX), "strip_digit_px": STRIP_DIGIT_PX},
     "number-judge": {"n_clues": N_CLUES, "strip_px": list(STRIP_PX), "strip_digit_px": STRIP_DIGIT_PX},
     "digit-classifier": {"digit_px": DIGIT_PX * CROP_ZOOM, "crop_px": CROP_SIZE_PX, "views": list(VIEWS)},
+    "crop-sorter": {"digit_px": DIGIT_PX * CROP_ZOOM, "crop_px": CROP_SIZE_PX, "views": list(VIEWS)},
     "page-sorter": {"view_px": VIEW_PX},
     "reference-network": {"digit_px": MNIST_PX},
 }

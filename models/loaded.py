@@ -173,7 +173,7 @@ def load_detector(file: Path, device: str = "auto", batch: int = 0) -> Detector:
     """
 
     def batcher(*, exactly: bool) -> tuple[Batcher[Boxes], Place]:
-        network, _, place = _loaded(
+        network, _, place = loaded_network(
             "digit-detector",
             lambda config: DigitDetector(DetectorConfig(**config)),
             file,
@@ -196,7 +196,7 @@ def load_detector(file: Path, device: str = "auto", batch: int = 0) -> Detector:
 
 def load_orienter(file: Path, device: str = "auto", batch: int = 0) -> Orienter:
     """Return the orienter of a checkpoint; raises and batches as `load_detector`."""
-    network, _, place = _loaded(
+    network, _, place = loaded_network(
         "page-orienter", lambda config: PageOrienter(OrienterConfig(**config)), file, device, batch
     )
 
@@ -214,7 +214,7 @@ def load_classifier(
 
     Without its confidence it is as it was when its training ended.
     """
-    network, metadata, place = _loaded(
+    network, metadata, place = loaded_network(
         "digit-classifier", lambda config: DigitClassifier(ClassifierConfig(**config)), file, device, batch
     )
     fitted = metadata.confidence if with_confidence else {}
@@ -240,7 +240,7 @@ def classifier_network(file: Path) -> DigitClassifier:
 
 def load_rescorer(file: Path, device: str = "auto", batch: int = 0) -> Rescorer:
     """Return the rescorer of a checkpoint; raises and batches as `load_detector`."""
-    network, _, place = _loaded(
+    network, _, place = loaded_network(
         "digit-rescorer",
         lambda config: DigitRescorer(RescorerConfig(**config)),
         file,
@@ -258,7 +258,7 @@ def load_rescorer(file: Path, device: str = "auto", batch: int = 0) -> Rescorer:
 
 def load_recogniser(file: Path, device: str = "auto", batch: int = 0) -> Recogniser:
     """Return the recogniser of a checkpoint; raises and batches as `load_detector`."""
-    network, _, place = _loaded(
+    network, _, place = loaded_network(
         "number-recogniser", lambda config: NumberRecogniser(RecogniserConfig(**config)), file, device, batch
     )
 
@@ -271,7 +271,7 @@ def load_recogniser(file: Path, device: str = "auto", batch: int = 0) -> Recogni
 
 def load_judge(file: Path, device: str = "auto", batch: int = 0) -> Judge:
     """Return the judge of a checkpoint; raises and batches as `load_detector`."""
-    network, _, place = _loaded(
+    network, _, place = loaded_network(
         "number-judge",
         lambda config: NumberJudge(JudgeConfig(**config)),
         file,
@@ -292,7 +292,7 @@ def _on_cpu(answers: Tensor) -> Floats:
     return np.asarray(answers.float().cpu().numpy(), np.float32)
 
 
-def _loaded(
+def loaded_network(
     kind: str,
     build: Callable[[dict[str, Any]], Network],
     file: Path,

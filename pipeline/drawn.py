@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pipeline.glyphs import LOOK_ALIKES, NAMES, WORDS
 from pipeline.inking import put_lines, put_print
 from pipeline.layout import fill_in
+from pipeline.page import Box
 from pipeline.paper import Look, develop
 from pipeline.pens import (
     Hand,
@@ -41,11 +42,15 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class DrawnPage:
-    """A drawn page: `pixels` uint8 (H, W) grey or (H, W, 3) RGB, its digits and its numbers."""
+    """A drawn page: `pixels` uint8 (H, W) grey or (H, W, 3) RGB, its digits and its numbers.
+
+    `words` are the boxes of what has letters: written words, and each printed letter.
+    """
 
     pixels: NDArray[np.uint8]
     digits: tuple[DrawnDigit, ...]
     numbers: tuple[DrawnNumber, ...]
+    words: tuple[Box, ...] = ()
 
 
 def draw_page(seed: int, style: PageStyle | str = "ledger", **changes: object) -> DrawnPage:
@@ -122,7 +127,7 @@ def draw_digit(rng: np.random.Generator, digit: int | None, size: int = 32) -> N
 
 def _finish(rng: np.random.Generator, sheet: Sheet, look: Look) -> DrawnPage:
     pixels = develop(rng, look, sheet.ink, sheet.print, sheet.rules)
-    return DrawnPage(pixels, tuple(sheet.digits), tuple(sheet.numbers))
+    return DrawnPage(pixels, tuple(sheet.digits), tuple(sheet.numbers), tuple(sheet.words))
 
 
 def _print_centred(rng: np.random.Generator, layer: NDArray[np.uint8], character: str, height: float) -> None:

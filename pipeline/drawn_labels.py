@@ -30,10 +30,14 @@ def label_drawn(name: str, drawn: DrawnPage, digit_px: float) -> LabelledPage:
     heights = [digit.box.height for digit in drawn.digits]
     scale = digit_px / float(np.median(heights)) if heights else 1.0
     ink = ink_map(grey, scale)
-    digits = tuple(LabelledDigit(_scaled(digit.box, scale), digit.digit) for digit in drawn.digits)
+    digits = tuple(
+        LabelledDigit(_scaled(digit.box, scale), digit.digit, printed=not digit.handwritten)
+        for digit in drawn.digits
+    )
+    words = tuple(_scaled(word, scale) for word in drawn.words)
     lines = tuple(_line(number, digits, scale) for number in drawn.numbers)
     known = np.full(ink.shape, 2, np.uint8)
-    return LabelledPage(name, ink, known, digits, len(digits), collection="drawn", lines=lines)
+    return LabelledPage(name, ink, known, digits, len(digits), collection="drawn", words=words, lines=lines)
 
 
 def _line(number: DrawnNumber, digits: tuple[LabelledDigit, ...], scale: float) -> LabelledLine:

@@ -36,6 +36,8 @@ def write_label_set(folder: Path, pages: Iterable[LabelledPage]) -> Iterator[Lab
             goes_on = [d.goes_on for d in page.digits]
             kept = {key: getattr(page, key) for key in _KEPT}
             row = {"name": name, **kept, "digits": digits, "goes_on": goes_on}
+            row["printed"] = [d.printed for d in page.digits]
+            row["words"] = None if page.words is None else [word.corners for word in page.words]
             index.write(json.dumps(row) + "\n")
             yield page
     halfway.replace(folder / INDEX)  # there is an index only where it is whole
@@ -55,11 +57,15 @@ def each_page(folder: Path) -> Iterator[LabelledPage]:
         try:
             row = json.loads(line)
             name = row["name"]
-            goes_on = row.get("goes_on", [None] * len(row["digits"]))  # sets of an older version say less
+            n = len(row["digits"])
+            # sets of an older version say less
+            goes_on, printed = row.get("goes_on", [None] * n), row.get("printed", [False] * n)
             digits = tuple(
-                LabelledDigit(Box(*box), digit, on)
-                for (digit, *box), on in zip(row["digits"], goes_on, strict=True)
+                LabelledDigit(Box(*box), digit, on, by_press)
+                for (digit, *box), on, by_press in zip(row["digits"], goes_on, printed, strict=True)
             )
+            words = row.get("words")
+            words = None if words is None else tuple(Box(*box) for box in words)
         except (ValueError, KeyError, TypeError) as error:
             raise SourceError(f"{file}: is damaged; make the label set again: {error}") from error
         ink, known = (
@@ -72,6 +78,7 @@ def each_page(folder: Path) -> Iterator[LabelledPage]:
             np.asarray(ink, np.uint8),
             np.asarray(known, np.uint8),
             digits,
+            words=words,
             **{key: row[key] for key in _KEPT if key in row},
         )
 

@@ -34,12 +34,13 @@ class LabelledDigit:
     """A digit that is known: its box in pixels of the label page's ink map.
 
     `goes_on` says whether the transcription has it in one number with the digit before it, None where it
-    does not say.
+    does not say.  `printed`: nobody wrote it by hand.
     """
 
     box: Box
     digit: int
     goes_on: bool | None = None
+    printed: bool = False
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -69,8 +70,9 @@ class LabelledPage:
     found no box), 1 outside all lines (most likely no digit), 2 where it is known whether there is a
     digit.  `n_written` counts the digits of the transcription, `n_in_text` those of them that stand on lines
     that are not all number, and `n_labelled_in_text` how many of these have a box; `n_pasted` of the
-    digits are of other hands.  `collection` is the folder the page came from.  A label set keeps no
-    `lines`.
+    digits are of other hands.  `collection` is the folder the page came from.  `words` are the boxes of
+    all letters and words of a page that was drawn; None on others, whose lines say where letters are.  A
+    label set keeps no `lines`.
     """
 
     name: str
@@ -82,6 +84,7 @@ class LabelledPage:
     n_labelled_in_text: int = 0
     n_pasted: int = 0
     collection: str = ""
+    words: tuple[Box, ...] | None = None
     lines: tuple[LabelledLine, ...] = ()
 
     @cached_property
@@ -110,16 +113,18 @@ class LabelledPage:
         """Return the page with its ink map and boxes so many times as large, without its lines."""
         width, height = (max(1, round(side * factor)) for side in (self.ink.shape[1], self.ink.shape[0]))
         x, y = width / self.ink.shape[1], height / self.ink.shape[0]
+
+        def stretched(box: Box) -> Box:
+            return Box(box.x0 * x, box.y0 * y, box.x1 * x, box.y1 * y)
+
         return replace(
             self,
             ink=np.asarray(cv2.resize(self.ink, (width, height), interpolation=cv2.INTER_AREA), np.uint8),
             known=np.asarray(
                 cv2.resize(self.known, (width, height), interpolation=cv2.INTER_NEAREST), np.uint8
             ),
-            digits=tuple(
-                replace(d, box=Box(d.box.x0 * x, d.box.y0 * y, d.box.x1 * x, d.box.y1 * y))
-                for d in self.digits
-            ),
+            digits=tuple(replace(digit, box=stretched(digit.box)) for digit in self.digits),
+            words=None if self.words is None else tuple(map(stretched, self.words)),
             lines=(),
         )
 
@@ -163,7 +168,7 @@ def label_page(
     for line, polygon, on_line in zip(lines, polygons, on_lines, strict=True):
         boxes = _boxes(line, polygon, written, on_line)
         digits = [
-            None if box is None else LabelledDigit(box, int(digit), goes_on)
+            None if box is None else LabelledDigit(box, int(digit), goes_on, line.printed)
             for box, digit, goes_on in zip(boxes, line.digits, _going_on(line, boxes), strict=True)
         ]
         kind = "number" if line.is_number else "text"

@@ -47,6 +47,7 @@ class Sheet:
     matrix: NDArray[np.float64] = field(init=False)  # (2, 3), upright sheet → page
     digits: list[DrawnDigit] = field(default_factory=list)
     numbers: list[DrawnNumber] = field(default_factory=list)
+    words: list[Box] = field(default_factory=list)  # and printed letters
 
     def __post_init__(self) -> None:
         shape = (self.height, self.width)
@@ -78,7 +79,9 @@ class Sheet:
     ) -> float:
         """Write a word by hand from x on a baseline; return the x where it ends."""
         lines = moved(write_word(rng, hand, word, x_height), x, baseline - x_height)
-        put_lines(self.ink, self._skewed(lines))
+        box = put_lines(self.ink, self._skewed(lines))
+        if box is not None:
+            self.words.append(box)
         return extent(lines)[1]
 
     def scrawl(self, lines: list[Line], strength: float = 1.0) -> None:
@@ -112,6 +115,8 @@ class Sheet:
                 place = self.matrix @ np.array([[wide, 0, x], [0, 1, baseline - lift], [0, 0, 1]])
                 box = put_print(self.print, character, place, height, face=face, bold=bold)
                 boxes.append((character, box))
+                if character.isalpha() and box is not None:
+                    self.words.append(box)
             x += print_width(character, height, face) * wide
         self._add(boxes, handwritten=False)
         return x

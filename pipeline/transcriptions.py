@@ -22,6 +22,8 @@ _INSIDE_TEXT = re.compile(r"[.,|]?")
 _UNREAD = re.compile(r"X{2,}|\?{2,}|\[\.*\]|…")
 # a box outside all lines belongs to the nearest one within so many of its heights: lines are drawn too close
 BESIDE = 0.5
+# what ALTO's tags and PAGE's `production` call lines that nobody wrote by hand, also behind a colon
+_PRINT = re.compile(r"(.*:)?(print|printed|typed|typewritten)", re.IGNORECASE)
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".jp2")
 
 
@@ -29,12 +31,14 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".j
 class Line:
     """One line of a transcription.
 
-    `polygon` is float32 (P, 2) and `baseline` float32 (B, 2), B may be 0; both xy in page pixels.
+    `polygon` is float32 (P, 2) and `baseline` float32 (B, 2), B may be 0; both xy in page pixels.  `printed`:
+    its transcription says that it is print, or typewritten.
     """
 
     polygon: npt.NDArray[np.float32]
     baseline: npt.NDArray[np.float32]
     text: str
+    printed: bool = False
 
     @property
     def digits(self) -> str:
@@ -94,7 +98,9 @@ def read_lines(file: Path) -> list[Line]:
         raise SourceError(f"{file}: is neither ALTO nor PAGE but <{_local(root.tag)}>")
     read = _alto_line if kind == "alto" else _page_line
     try:
-        lines = [read(element) for element in root.iter() if _local(element.tag) == "TextLine"]
+        printed = _printed_lines(root)
+        elements = [element for element in root.iter() if _local(element.tag) == "TextLine"]
+        lines = [read(element, printed=element in printed) for element in elements]
     except ValueError as error:
         raise SourceError(f"{file}: has a line whose place is no number: {error}") from error
     return [line for line in lines if len(line.polygon) >= 3]
@@ -141,7 +147,22 @@ def _distances(polygon: npt.NDArray[Any], points: npt.NDArray[np.float64]) -> np
     return np.asarray(np.hypot(apart[..., 0], apart[..., 1]).min(axis=1))
 
 
-def _alto_line(element: ET.Element) -> Line:
+def _printed_lines(root: ET.Element) -> set[ET.Element]:
+    """Return the lines of a file that it says are print: by a tag of ALTO, or as PAGE's production."""
+    tags = {
+        element.get("ID"): _PRINT.fullmatch(element.get("LABEL", "")) is not None
+        for element in root.iter()
+        if _local(element.tag).endswith("Tag")
+    }
+    lines = set()
+    for block in root.iter():
+        said = _PRINT.fullmatch(block.get("production", "")) is not None
+        if said or any(tags.get(name) for name in block.get("TAGREFS", "").split()):
+            lines |= {line for line in block.iter() if _local(line.tag) == "TextLine"}
+    return lines
+
+
+def _alto_line(element: ET.Element, *, printed: bool) -> Line:
     polygon, words = _points(None), []
     for child in element:
         if _local(child.tag) == "Shape":
@@ -152,10 +173,10 @@ def _alto_line(element: ET.Element) -> Line:
     if len(polygon) == 0 and element.get("HPOS") is not None:
         x, y, w, h = (float(element.get(key, "0")) for key in ("HPOS", "VPOS", "WIDTH", "HEIGHT"))
         polygon = np.array([(x, y), (x + w, y), (x + w, y + h), (x, y + h)], np.float32)
-    return Line(polygon, _points(element.get("BASELINE")), " ".join(words))
+    return Line(polygon, _points(element.get("BASELINE")), " ".join(words), printed)
 
 
-def _page_line(element: ET.Element) -> Line:
+def _page_line(element: ET.Element, *, printed: bool) -> Line:
     polygon, baseline, text = _points(None), _points(None), ""
     for child in element:
         if _local(child.tag) == "Coords":
@@ -165,7 +186,7 @@ def _page_line(element: ET.Element) -> Line:
         elif _local(child.tag) == "TextEquiv":
             unicode = next((part for part in child if _local(part.tag) == "Unicode"), None)
             text = (unicode.text if unicode is not None else None) or ""
-    return Line(polygon, baseline, text)
+    return Line(polygon, baseline, text, printed)
 
 
 def _local(tag: str) -> str:

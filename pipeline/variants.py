@@ -104,4 +104,4 @@ def _moved(line: Line, matrix: npt.NDArray[np.float64]) -> Line:
     polygon, baseline = (
         (points @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32) for points in (line.polygon, baseline)
     )
-    return Line(polygon, baseline, line.text)
+    return Line(polygon, baseline, line.text, line.printed)
