@@ -40,9 +40,13 @@ Kinds = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """Pages of a folder: features float32 (N, F), their kinds int64 (N,), the kinds' names, the files."""
+    """Pages of a folder: features float32 (N, F), their kinds int64 (N,), the kinds' names, the files.
+
+    `copies` are features of changed copies of the pages, float32 (C, N, F).
+    """
 
     features: npt.NDArray[np.float32]
+    copies: npt.NDArray[np.float32]
     kinds: Kinds
     classes: tuple[str, ...]
     files: tuple[str, ...]
@@ -97,7 +101,7 @@ def read_part(args: argparse.Namespace, name: str) -> Part:
     cache = args.cache or args.folder / "features"
     pages = read_set(args.folder / name, backbone, cache, READING, torch.device("cpu"), say)
     files = tuple(f"{page.path.parent.name}/{page.path.name}" for page in pages.pages)
-    return Part(pages.features, pages.kinds, pages.classes, files)
+    return Part(pages.features, pages.copies, pages.kinds, pages.classes, files)
 
 
 def say(text: str) -> None:
@@ -119,7 +123,13 @@ def drawn(train: Part, test: Part, other: Part, n: int, n_draws: int) -> tuple[D
         chosen = np.concatenate(
             [rng.permutation(np.flatnonzero(train.kinds == kind))[:n] for kind in range(len(train.classes))]
         )
-        fitted = fit_head(train.features[chosen], train.kinds[chosen], len(train.classes), seed)
+        fitted = fit_head(
+            train.features[chosen],
+            train.kinds[chosen],
+            len(train.classes),
+            seed,
+            copies=train.copies[:, chosen],
+        )
         chances = calibrated(head_logits(fitted.head, test.features), fitted.temperature)
         said.append(chances.argmax(axis=1))
         sure.append(chances.max(axis=1).astype(np.float64))

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 Features = npt.NDArray[np.float32]  # (N, F)
 Kinds = npt.NDArray[np.int64]  # (N,)
+Copies = npt.NDArray[np.float32]  # (C, N, F)
 Chances = npt.NDArray[np.float32]  # (N, K)
 
 _MOST = 5.0  # a feature further from its mean, in standard deviations, says no more
@@ -83,10 +84,19 @@ class FittedHead:
     by_labels: tuple[tuple[int, float], ...]
 
 
-def fit_head(features: Features, kinds: Kinds, n_classes: int, seed: int, hidden: int = 64) -> FittedHead:
+def fit_head(
+    features: Features,
+    kinds: Kinds,
+    n_classes: int,
+    seed: int,
+    hidden: int = 64,
+    copies: Copies | None = None,
+) -> FittedHead:
     """Return the head that features float32 (N, F) of images of known kinds int64 (N,) make.
 
-    Each of the `n_classes` kinds, 0 to K - 1, has two images or more.  The same arguments give the same head.
+    Each of the `n_classes` kinds, 0 to K - 1, has two images or more.  `copies` are features of changed
+    copies of the images, float32 (C, N, F), to learn from too; what the head is worth is said of the images
+    alone.  The same arguments give the same head.
     """
     assert np.bincount(kinds, minlength=n_classes).min() >= 2, "a kind of one image can't be held out"
     config = HeadConfig(features.shape[1], n_classes, hidden)
@@ -98,13 +108,14 @@ def fit_head(features: Features, kinds: Kinds, n_classes: int, seed: int, hidden
         held, learnt = folds == fold, np.flatnonzero(folds != fold)
         for place, share in enumerate((*_SHARES, 1.0)):
             some = _some(learnt, kinds, share, rng)
-            head, curve = _fit(config, (features[some], kinds[some]), (features[held], kinds[held]), seed)
+            learned = _with_copies(features, kinds, copies, some)
+            head, curve = _fit(config, learned, (features[held], kinds[held]), seed)
             logits[held] = head_logits(head, features[held])  # those of the last one, of all labels, stay
             n_learned[place] += len(some)
             n_right[place] += int((logits[held].argmax(axis=1) == kinds[held]).sum())
         curves.append(curve)
     temperature = fit_temperature(logits, kinds)
-    head, _ = _fit(config, (features, kinds), None, seed)
+    head, _ = _fit(config, _with_copies(features, kinds, copies, np.arange(len(kinds))), None, seed)
     n_epochs = min(len(curve) for curve in curves)
     losses = np.mean([curve[:n_epochs] for curve in curves], axis=0)  # (epochs, 2)
     by_labels = {
@@ -121,9 +132,17 @@ def fit_head(features: Features, kinds: Kinds, n_classes: int, seed: int, hidden
     )
 
 
-def learn_head(features: Features, kinds: Kinds, n_classes: int, seed: int, hidden: int = 64) -> Head:
+def learn_head(
+    features: Features,
+    kinds: Kinds,
+    n_classes: int,
+    seed: int,
+    hidden: int = 64,
+    copies: Copies | None = None,
+) -> Head:
     """Return the head that `fit_head` makes of the same images, and nothing of what it is worth."""
-    return _fit(HeadConfig(features.shape[1], n_classes, hidden), (features, kinds), None, seed)[0]
+    learned = _with_copies(features, kinds, copies, np.arange(len(kinds)))
+    return _fit(HeadConfig(features.shape[1], n_classes, hidden), learned, None, seed)[0]
 
 
 def head_logits(head: Head, features: Features) -> Chances:
@@ -165,6 +184,16 @@ def folds_of(kinds: Kinds, rng: np.random.Generator) -> Kinds:
         folds[members] = (n_before + np.arange(len(members))) % n_folds
         n_before += len(members)
     return folds
+
+
+def _with_copies(
+    features: Features, kinds: Kinds, copies: Copies | None, some: Kinds
+) -> tuple[Features, Kinds]:
+    """Return features and kinds of some images, and those of their copies behind them."""
+    if copies is None or len(copies) == 0:
+        return features[some], kinds[some]
+    every = np.concatenate([features[some], *copies[:, some]])
+    return every, np.tile(kinds[some], 1 + len(copies))
 
 
 def _some(learnt: Kinds, kinds: Kinds, share: float, rng: np.random.Generator) -> Kinds:

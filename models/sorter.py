@@ -2,8 +2,8 @@
 
 The features are those of our detector, which knows writing, or of a published network that learned
 photographs (Donahue and others 2014, "DeCAF"; Yosinski and others 2014, "How transferable are features in
-deep neural networks?").  Of their maps it sees means over a coarse grid, where on the page what stands,
-and deviations over the whole page, how unevenly.
+deep neural networks?").  Of their last maps it sees the largest values over a coarse grid, where on the page
+what stands, and deviations over the whole page, how unevenly.
 """
 
 import pickle
@@ -24,7 +24,7 @@ from pipeline.sorting_view import VIEW_PX
 DETECTOR = "detector"
 PUBLISHED = ("vgg16", "alexnet", "resnet18", "mobilenet_v3_small")  # networks of torchvision
 BACKBONES = (DETECTOR, *PUBLISHED)
-_GRID = 3  # means over so many parts of the page across, and down
+_GRID = 4  # so many parts of the page across, and down
 _PUBLISHED_PX = 224
 # brightness of the photographs that the published networks learned from, red, green and blue
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -52,13 +52,11 @@ class DetectorFeatures(nn.Module):
         super().__init__()
         whole = DigitDetector(DetectorConfig(channels=channels, blocks=blocks))
         self.stem, self.down4, self.down8, self.down16 = whole.stem, whole.down4, whole.down8, whole.down16
-        self.n_features = sum(channels[1:]) * (_GRID * _GRID + 1)
+        self.n_features = channels[-1] * (_GRID * _GRID + 1)
 
     def forward(self, views: Tensor) -> Tensor:
-        """(N, 1, 512, 512) → (N, F), of maps at strides 4, 8 and 16."""
-        x4 = self.down4(self.stem(views))
-        x8 = self.down8(x4)
-        return torch.cat([_pooled(x) for x in (x4, x8, self.down16(x8))], dim=1)
+        """(N, 1, 512, 512) → (N, F), of its maps at stride 16."""
+        return _pooled(self.down16(self.down8(self.down4(self.stem(views)))))
 
     def blocks(self) -> list[nn.Module]:
         """Return its parts that can be thawed, the last one last."""
@@ -197,8 +195,8 @@ def _downloaded(name: str) -> Weights:
 
 
 def _pooled(x: Tensor) -> Tensor:
-    """(N, C, h, w) → (N, 10 · C): means over a grid of 3 × 3, and the deviation over the page."""
-    means = F.adaptive_avg_pool2d(x, _GRID).flatten(1)  # (N, 9 · C)
+    """(N, C, h, w) → (N, 17 · C): the largest over a grid of 4 × 4, and the deviation over the page."""
+    largest = F.adaptive_max_pool2d(x, _GRID).flatten(1)  # (N, 16 · C)
     # never 0, where a root has no gradient
     deviations = (x.var(dim=(2, 3), correction=0) + 1e-6).sqrt()  # (N, C)
-    return torch.cat([means, deviations], dim=1)
+    return torch.cat([largest, deviations], dim=1)

@@ -16,7 +16,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from models.changed_views import changed_views
 from models.head import (
+    Copies,
     Features,
     FittedHead,
     Head,
@@ -36,7 +38,9 @@ from pipeline.sorting_view import VIEW_PX, sorting_view
 from pipeline.sources import PageRef, find_files, probe, read_page
 
 FEWEST, MOST = 5, 2000  # pages that a sorter learns from
-_VIEW_VERSION = 1  # another one where the same page is shown otherwise: features of before don't count
+# of no more pages than this changed copies are learned from too: many pages differ enough by themselves
+FEW, N_COPIES = 300, 4
+_VIEW_VERSION = 2  # another one where the same page is shown otherwise: features of before don't count
 _DECODING, _AHEAD = 2, 64  # threads that decode scans, and how many pages they may be ahead
 _THAWED_EPOCHS, _THAWED_BATCH, _THAWED_RATE = 6, 8, 1e-4
 
@@ -84,11 +88,15 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class SortedSet:
-    """Pages of known kinds, with their features float32 (N, F), `n_cached` of which were kept from before."""
+    """Pages of known kinds, with their features float32 (N, F), `n_cached` of which were kept from before.
+
+    `copies` are the features of changed copies of the pages, float32 (C, N, F).
+    """
 
     classes: tuple[str, ...]
     pages: tuple[SortedPage, ...]
     features: Features
+    copies: Copies
     n_cached: int
 
     @property
@@ -169,26 +177,28 @@ def read_set(
         raise SourceError(f"{folder}: has {len(found):,} pages; a sorter learns from {MOST:,} at most")
     by = backbone_hash(backbone)
     backbone = backbone.to(device)
-    kept = {page: cache / _kept_as(page, by, reading) for page in found}
-    known = {
-        page: seen for page in found if (seen := _read_kept(kept[page], backbone.n_features)) is not None
-    }
+    n_copies = N_COPIES if len(found) <= FEW else 0
+    shape = (1 + n_copies, backbone.n_features)
+    kept = {page: cache / _kept_as(page, by, reading, n_copies) for page in found}
+    known = {page: seen for page, file in kept.items() if (seen := _read_kept(file, shape)) is not None}
     n_cached = len(known)
     for page, view in _each_view([page for page in found if page not in known], reading):
         if isinstance(view, SourceError):
             say(f"{page.name}: left out, it {view}")
             continue
-        known[page] = features_of(backbone, view, device)
+        rng = np.random.default_rng(int(page.sha256[:15], 16))  # the same copies each time
+        views = [view, *changed_views(view, n_copies, rng)]
+        known[page] = np.stack([features_of(backbone, one, device) for one in views])
         _keep(kept[page], known[page])
     pages = [page for page in found if page in known]
-    features = [known[page] for page in pages]
     counts = np.bincount([page.kind for page in pages], minlength=len(classes))
     for name, n in zip(classes, counts.tolist(), strict=True):
         if n < 2:
             raise SourceError(f"{folder / name}: has {n} pages that can be read; a kind needs 2 or more")
     if len(pages) < FEWEST:
         raise SourceError(f"{folder}: has {len(pages)} pages that can be read; {FEWEST} are needed")
-    return SortedSet(classes, tuple(pages), np.stack(features), n_cached)
+    features = np.stack([known[page] for page in pages], axis=1)  # (1 + C, N, F)
+    return SortedSet(classes, tuple(pages), features[0], features[1:], n_cached)
 
 
 def _each_view(
@@ -226,7 +236,7 @@ def backbone_hash(backbone: nn.Module) -> str:
 
 def train_head(pages: SortedSet, seed: int) -> FittedHead:
     """Return the head that the pages' features make."""
-    return fit_head(pages.features, pages.kinds, len(pages.classes), seed)
+    return fit_head(pages.features, pages.kinds, len(pages.classes), seed, copies=pages.copies)
 
 
 def put_together(backbone: Backbone, head: Head, config: SorterConfig) -> PageSorter:
@@ -256,7 +266,9 @@ def thaw(
     views = np.stack([reading.view(page) for page in pages.pages])  # (N, 512, 512)
     kinds = pages.kinds
     held = folds_of(kinds, np.random.default_rng(seed)) == 0
-    few = learn_head(pages.features[~held], kinds[~held], len(pages.classes), seed)
+    few = learn_head(
+        pages.features[~held], kinds[~held], len(pages.classes), seed, copies=pages.copies[:, ~held]
+    )
     say(f"thaws on {int((~held).sum())} pages, to measure on {int(held.sum())} others")
     sorter = put_together(backbone, few, config)
     measured = _thawed(sorter, views[~held], kinds[~held], n_blocks, seed, device)
@@ -322,20 +334,20 @@ def _as_tensor(views: Views, device: torch.device) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(views[:, None])).to(device).float().div(255)
 
 
-def _kept_as(page: SortedPage, by: str, reading: Reading) -> str:
+def _kept_as(page: SortedPage, by: str, reading: Reading, n_copies: int) -> str:
     """Return the name of the file that a page's features are kept in."""
     ref = page.ref
-    said = (page.sha256, ref.member, ref.frame, by, _VIEW_VERSION, reading.render_dpi)
+    said = (page.sha256, ref.member, ref.frame, by, _VIEW_VERSION, n_copies, reading.render_dpi)
     return hashlib.sha256(repr(said).encode()).hexdigest() + ".npy"
 
 
-def _read_kept(file: Path, n_features: int) -> Features | None:
-    """Return features that were kept, float32 (F,); None where there are none, or a cut file."""
+def _read_kept(file: Path, shape: tuple[int, int]) -> Features | None:
+    """Return features that were kept, float32 (1 + C, F); None where there are none, or a cut file."""
     try:
         seen = np.load(file, allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return None
-    whole = isinstance(seen, np.ndarray) and seen.shape == (n_features,) and seen.dtype == np.float32
+    whole = isinstance(seen, np.ndarray) and seen.shape == shape and seen.dtype == np.float32
     return seen if whole else None
 
 
