@@ -11,7 +11,7 @@ from cli.progress import Progress, make_progress
 from cli.reading import Outcome, Weights, begin_run, outcome_of
 from cli.registering import Registration
 from cli.signals import StopRequest, stop_requests
-from cli.sorting import NamedSorting
+from cli.sorting import NamedSorting, share_sortings
 from pipeline import ledger
 from pipeline.ledger import Counts
 from pipeline.settings import Settings
@@ -49,7 +49,9 @@ def queue_scans(
 
     share_weights(files, {sha256: getattr(settings, kind) for kind, sha256 in weights.items()})
     if sorting is not None:
+        sorting.keep(settings.networks)
         share_weights(files, {sha256: file for (_, sha256), file in sorting.files.items()})
+    share_sortings(db, settings, files)
     run_id = begin_run(db, settings, weights, sorting, again=again)
     registration = Registration(roots, settings, db, run_id, again=again, share=share)
     with stop_requests() as request, make_progress() as progress:

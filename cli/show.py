@@ -61,6 +61,10 @@ def show(ctx: click.Context, document: str, output: Path) -> None:
         dpi = _render_dpi(conn, result.run_id, settings)
     if result.state == "failed":
         raise SourceError(f"{name}, page {page}, could not be read: {result.reason}")
+    if result.state == "skipped":
+        raise UsageError(f"{name}, page {page}, is of a kind that is not read; `archive sort` says another")
+    if result.state == "person":
+        raise UsageError(f"{name}, page {page}, waits for a person to say its kind: `archive sort`")
     if result.state != "done":
         raise UsageError(f"{name}, page {page}, is not read yet; `archive ingest` reads on")
 

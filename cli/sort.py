@@ -1,5 +1,6 @@
 """`archive sort`: say which kind pages are, where a sorter is in doubt or wrong."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -57,18 +58,18 @@ def sort(ctx: click.Context, pages: tuple[str, ...], kind: str | None, dry_run: 
     if kind is None:
         raise UsageError("what are they? --kind says it; `archive sort` alone lists the kinds")
     if dry_run:
-        _dry_run(ctx, pages, kind)
+        _dry_run(ctx, pages, kind, json=json)
         return
 
     from cli.again import read_again
 
     def put_back(db: "Engine") -> "PutBack | None":
-        return _say(db, pages, kind)
+        return _say(db, pages, kind, json=json)
 
     read_again(ctx, put_back, json=json)
 
 
-def _say(db: "Engine", names: Sequence[str], kind: str) -> "PutBack | None":
+def _say(db: "Engine", names: Sequence[str], kind: str, *, json: bool) -> "PutBack | None":
     from cli.again import PutBack
     from pipeline.catalogue import page_source
     from pipeline.database import writing
@@ -81,15 +82,24 @@ def _say(db: "Engine", names: Sequence[str], kind: str) -> "PutBack | None":
         sources = [page_source(conn, page_id) for page_id in ids]
         scans = [source.paths[0].path for source in sources if source.paths]
     say(f"{counted(len(ids), 'page')} taken for {kind}")
-    return PutBack(roots=(), scans=scans) if n_on else None
+    if n_on:
+        return PutBack(roots=(), scans=scans)
+    if json:
+        print_json({"schema_version": SCHEMA_VERSION, "kind": kind, "n_pages": len(ids), "n_to_read": 0})
+    return None
 
 
-def _dry_run(ctx: click.Context, names: Sequence[str], kind: str) -> None:
+def _dry_run(ctx: click.Context, names: Sequence[str], kind: str, *, json: bool) -> None:
     from pipeline.database import reading
+    from pipeline.kinds import meant_by, state_of
 
     with database_of(ctx) as db, reading(db) as conn:
-        n = len(_meant(conn, names))
-    say(f"would take {counted(n, 'page')} for {kind}")
+        meant = [meant_by(conn, page_id, kind) for page_id in _meant(conn, names)]
+    n_to_read = sum(not page.is_on_it and state_of(page.path) == "waiting" for page in meant)
+    if json:
+        told = {"kind": kind, "n_pages": len(meant), "n_to_read": n_to_read}
+        print_json({"schema_version": SCHEMA_VERSION, "dry_run": True, **told})
+    say(f"would take {counted(len(meant), 'page')} for {kind}, and read {n_to_read:,}")
 
 
 def _meant(conn: "Connection", names: Sequence[str]) -> list[int]:
@@ -123,9 +133,9 @@ def _list(ctx: click.Context, *, json: bool) -> None:
     print_table(COLUMNS, [_row(page) for page in found])
     kinds = sorted({kind for page in found for kind in page.kinds})
     say(f"kinds:    {', '.join(kinds)}")
-    say(f"say it:   archive sort {shown_path(found[0].path)}:{found[0].page} --kind {kinds[0]}")
+    example = shlex.join(["archive", "sort", f"{shown_path(found[0].path)}:{found[0].page}", "--kind"])
+    say(f"say it:   {example} KIND")
 
 
 def _row(page: "PageForPerson") -> tuple[str, ...]:
-    sure = "" if page.confidence is None else f"{page.confidence:.2f}"
-    return page.kind, sure, str(page.page), shown_path(page.path)
+    return page.kind, f"{page.confidence:.2f}", str(page.page), shown_path(page.path)

@@ -5,11 +5,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sqlalchemy import Engine
+
 from cli.networks import Network, at_hand
+from pipeline.database import reading
 from pipeline.errors import MissingError, UsageError
-from pipeline.network_store import SHOWN_HASH, add, file_hash
+from pipeline.network_store import SHOWN_HASH, add, file_hash, network_file
 from pipeline.page_paths import FoundNetwork, SorterAtHand, read_page_paths
-from pipeline.sorting import SORTER, Sorting, networks_of
+from pipeline.runs import all_runs
+from pipeline.sharing import share_weights
+from pipeline.sorting import SORTER, SORTING, Sorting, networks_of, sorting_of
+from pipeline.storage import Files
 
 if TYPE_CHECKING:
     from pipeline.settings import Settings
@@ -55,20 +61,26 @@ class _Finder:
         self.files: dict[tuple[str, str], Path] = {}
 
     def find(self, kind: str, word: str, folder: Path) -> FoundNetwork:
-        """Return a network of this kind; MissingError or UsageError where it is not to be had."""
-        from models.any_network import kind_of  # torch takes seconds to import
+        """Return a network of this kind that loads; MissingError or UsageError where there is none."""
+        from models.any_network import kind_of, load_any  # torch takes seconds to import
+        from models.sorting import Sorter
 
         file = folder / word
-        if not file.is_file():
+        try:
+            is_file = file.is_file()
+        except OSError:  # no file has such a name
+            is_file = False
+        if not is_file:
             file = self._named(kind, word).file
         sha256 = file_hash(file)
         if sha256 is None:
             raise MissingError(f"{file}: can't be read")
-        is_kind, metadata = kind_of(file)
+        is_kind, _ = kind_of(file)
         if is_kind != kind:
             raise UsageError(f"{word} is a {is_kind}, not a {kind}")
+        network = load_any(kind, file, "cpu")
         self.files[kind, sha256] = file
-        return FoundNetwork(sha256, tuple(metadata.config["classes"]) if kind == SORTER else ())
+        return FoundNetwork(sha256, network.classes if isinstance(network, Sorter) else ())
 
     def _named(self, kind: str, word: str) -> Network:
         of_kind = [network for network in self._networks if network.kind == kind]
@@ -82,3 +94,15 @@ class _Finder:
             hashes = ", ".join(network.sha256[:SHOWN_HASH] for network in found)
             raise UsageError(f"{word} may be one of several networks: {hashes}; give the hash")
         return found[0]
+
+
+def share_sortings(db: Engine, settings: "Settings", files: Files) -> None:
+    """Bring the networks of all sortings of the database to where workers find them, as far as they are here.
+
+    A command without a broker may have sorted pages that workers are to read now.
+    """
+    with reading(db) as conn:
+        sortings = [run.settings[SORTING] for run in all_runs(conn) if SORTING in run.settings]
+    needed = {key for values in sortings for key in networks_of(sorting_of(values))}
+    here = {sha256: network_file(settings.networks, kind, sha256) for kind, sha256 in needed}
+    share_weights(files, {sha256: file for sha256, file in here.items() if file_hash(file) == sha256})

@@ -14,9 +14,8 @@ from sqlalchemy import Connection, Engine, Row, exists, func, select, update
 
 from pipeline.catalogue import current_run
 from pipeline.database import writing
-from pipeline.kinds import state_of
 from pipeline.results import forget_results
-from pipeline.sorting import SORTING, KindPath, sorting_of
+from pipeline.sorting import SORTING
 from pipeline.tables import OPEN, UNSORTED, WAITING, ledger, runs
 
 
@@ -87,27 +86,11 @@ def _hand_over(conn: Connection, others: Sequence[int], heir: Row[Any], *, keeps
             conn.execute(of_some.where(ledger.c.state != UNSORTED).values(anew | {"state": WAITING}))
             conn.execute(of_some.where(ledger.c.state == UNSORTED).values(anew))
         else:
-            no_kind = {"state": heir.first_state, "kind": None, "kind_confidence": None}
-            for kind in _said_by_person(conn, some):  # a person's word stays, where the heir knows the kind
-                path = _path_of(heir, kind)
-                if path is not None:
-                    said = (ledger.c.kind == kind, ledger.c.kind_confidence.is_(None))
-                    conn.execute(of_some.where(*said).values(anew | {"state": state_of(path)}))
-            conn.execute(of_some.where(ledger.c.run_id != heir.id).values(anew | no_kind))
+            conn.execute(of_some.values(anew | {"state": heir.first_state}))
+            # what a person said stays: no sorter is asked then, if it is a kind of the heir's
+            asked = of_some.where(ledger.c.kind_confidence.is_not(None))
+            conn.execute(asked.values({"kind": None, "kind_confidence": None}))
     return len(ids)
-
-
-def _said_by_person(conn: Connection, ledger_ids: Sequence[int]) -> Sequence[str]:
-    """Return the kinds that a person said pages are."""
-    said = select(ledger.c.kind).where(
-        ledger.c.id.in_(ledger_ids), ledger.c.kind.is_not(None), ledger.c.kind_confidence.is_(None)
-    )
-    return conn.scalars(said.distinct()).all()
-
-
-def _path_of(run: Row[Any], kind: str) -> KindPath | None:
-    settings = json.loads(run.settings)
-    return sorting_of(settings[SORTING]).path_of(kind) if SORTING in settings else None
 
 
 def _as_text(values: dict[str, Any]) -> str:

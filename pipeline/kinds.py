@@ -7,26 +7,26 @@ from collections.abc import Callable, Collection, Generator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, Engine, select, update
+from sqlalchemy import Connection, Engine, func, select, update
 
 from pipeline.catalogue import parts_of_run
 from pipeline.claims import FREE, Claim, move
-from pipeline.database import writing
+from pipeline.database import reading, writing
 from pipeline.errors import UsageError
 from pipeline.exports import STREAM, newest_path
-from pipeline.ledger import not_made_up_for
+from pipeline.matching import is_replaced
 from pipeline.results import forget_results
 from pipeline.shown import lock_runs, show
 from pipeline.sorting import BETWEEN, SORTING, KindPath, Sorting, networks_by, sorting_of
-from pipeline.tables import PERSON, SKIPPED, WAITING, ledger, pages, runs
+from pipeline.tables import DETECTED, DONE, PERSON, SKIPPED, WAITING, ledger, pages, runs
 
 
 @dataclass(frozen=True, slots=True)
 class FoundKind:
-    """What sorters say a page is: its kind, how sure they are, and the state it goes on in."""
+    """What a page is: its kind, how sure sorters are (None: a person said it), the state it goes on in."""
 
     kind: str
-    confidence: float
+    confidence: float | None
     state: str  # waiting, skipped, person
 
 
@@ -38,7 +38,7 @@ class PageForPerson:
     path: str
     page: int
     kind: str
-    confidence: float | None
+    confidence: float
     kinds: tuple[str, ...]  # what it may be
 
 
@@ -54,8 +54,26 @@ def sort_page(sorting: Sorting, ask: Callable[[str], Mapping[str, float]]) -> Fo
         names.append(name)
         confidence *= chance
         path = path.kinds[name]
-    state = PERSON if confidence < sorting.doubtful_below else state_of(path)
+    is_sure = confidence >= sorting.doubtful_below  # not where it is no number
+    state = state_of(path) if is_sure else PERSON
     return FoundKind(BETWEEN.join(names), confidence, state)
+
+
+def said_before(db: Engine, page_id: int, sorting: Sorting) -> FoundKind | None:
+    """Return what a person said a page is, in whichever run, last; None where nobody did, or no such kind."""
+    word = (
+        select(ledger.c.kind)
+        .where(ledger.c.page_id == page_id, ledger.c.kind.is_not(None), ledger.c.kind_confidence.is_(None))
+        .order_by(ledger.c.run_id.desc())
+        .limit(1)
+    )
+    with reading(db) as conn:
+        kind = conn.scalar(word)
+    if kind is None or kind not in sorting.final_kinds():
+        return None
+    path = sorting.path_of(kind)
+    assert path is not None
+    return FoundKind(kind, None, state_of(path))
 
 
 def state_of(path: KindPath) -> str:
@@ -120,11 +138,15 @@ def say_kinds(conn: Connection, page_ids: Collection[int], kind: str) -> int:
     anew.  Raises UsageError, with nothing changed, where a page's newest run sorts nothing or has no such
     kind.
     """
-    paths = {page_id: _path_of(conn, page_id, kind) for page_id in page_ids}
-    for page_id, (ledger_id, run_id, path) in paths.items():
+    n_on = 0
+    for page_id, meant in {page_id: meant_by(conn, page_id, kind) for page_id in sorted(page_ids)}.items():
+        ledger_id, run_id, state = meant.ledger_id, meant.run_id, state_of(meant.path)
         of_page = lock_runs(conn, page_id)
+        if meant.is_on_it:  # it was right: now a person said so too
+            conn.execute(update(ledger).where(ledger.c.id == ledger_id).values(kind_confidence=None))
+            continue
+        n_on += state == WAITING
         forget_results(conn, [ledger_id])
-        state = state_of(path)
         anew = {"blob": None, "scale": None, "turned": 0, "n_digits": 0, "n_numbers": 0, "finished_at": None}
         well = {"failed_in": None, "reason": None, "suspect": False, "attempts": 0, "lease_until": 0.0}
         conn.execute(
@@ -134,11 +156,13 @@ def say_kinds(conn: Connection, page_ids: Collection[int], kind: str) -> int:
         )
         if state == SKIPPED:
             show(conn, of_page, page_id, ledger_id, run_id)
-    return sum(state_of(path) == WAITING for _, _, path in paths.values())
+    return n_on
 
 
 def pages_for_person(conn: Connection) -> Generator[PageForPerson, None, None]:
     """Yield the pages whose kind a person is to say, in the order of their documents."""
+    of_page = ledger.alias()
+    newest = select(func.max(of_page.c.run_id)).where(of_page.c.page_id == ledger.c.page_id).scalar_subquery()
     query = (
         select(
             ledger.c.id.label("ledger_id"),
@@ -152,7 +176,12 @@ def pages_for_person(conn: Connection) -> Generator[PageForPerson, None, None]:
         )
         .join(pages, pages.c.id == ledger.c.page_id)
         .join(runs, runs.c.id == ledger.c.run_id)
-        .where(ledger.c.state == PERSON, not_made_up_for())
+        .where(
+            ledger.c.state == PERSON,
+            ledger.c.kind_confidence.is_not(None),  # nobody said yet what it is
+            ledger.c.run_id == newest,
+            ledger.c.page_id.not_in(select(pages.c.id).where(is_replaced(pages.c.document_id))),
+        )
         .order_by(pages.c.document_id, pages.c.page_index, ledger.c.id)
     )
     with conn.execute(query, execution_options=STREAM) as rows:
@@ -163,10 +192,23 @@ def pages_for_person(conn: Connection) -> Generator[PageForPerson, None, None]:
             yield PageForPerson(row.ledger_id, row.path, page, row.kind, row.kind_confidence, kinds)
 
 
-def _path_of(conn: Connection, page_id: int, kind: str) -> tuple[int, int, KindPath]:
-    """Return the newest run of a page, by its row of the ledger and its own id, and the path of a kind."""
+@dataclass(frozen=True, slots=True)
+class Meant:
+    """A page in its newest run, and the path of a kind there; `is_on_it`: it takes that path already."""
+
+    ledger_id: int
+    run_id: int
+    path: KindPath
+    is_on_it: bool
+
+
+def meant_by(conn: Connection, page_id: int, kind: str) -> Meant:
+    """Return what saying that a page is of a kind means.
+
+    Raises UsageError where its newest run sorts nothing or has no such kind.
+    """
     newest = (
-        select(ledger.c.id.label("ledger_id"), ledger.c.run_id, runs)
+        select(ledger.c.id.label("ledger_id"), ledger.c.run_id, ledger.c.state, ledger.c.kind, runs)
         .join(runs, runs.c.id == ledger.c.run_id)
         .where(ledger.c.page_id == page_id)
         .order_by(ledger.c.run_id.desc())
@@ -179,8 +221,9 @@ def _path_of(conn: Connection, page_id: int, kind: str) -> tuple[int, int, KindP
             "pages that no sorter has seen have no kinds: `archive ingest --again --sorter NAME` sorts them"
         )
     sorting = sorting_of(settings[SORTING])
-    if kind not in sorting.final_kinds():
+    path = sorting.path_of(kind) if kind in sorting.final_kinds() else None
+    if path is None:
         raise UsageError(f"there is no kind {kind}; kinds are {', '.join(sorting.final_kinds())}")
-    path = sorting.path_of(kind)
-    assert path is not None
-    return row.ledger_id, row.run_id, path
+    state = state_of(path)
+    on_it = {WAITING: (WAITING, DETECTED, DONE)}.get(state, (state,))
+    return Meant(row.ledger_id, row.run_id, path, row.kind == kind and row.state in on_it)

@@ -74,7 +74,6 @@ __all__ = [
     "in_flight",
     "keep_detected",
     "lost",
-    "not_made_up_for",
     "retry",
     "set_aside",
     "still_failed",
@@ -264,11 +263,6 @@ def retry(
 
 def still_failed() -> ColumnElement[bool]:
     """Return the condition for failed rows that no later run made up for, of documents not replaced."""
-    return (ledger.c.state == FAILED) & not_made_up_for()
-
-
-def not_made_up_for() -> ColumnElement[bool]:
-    """Return the condition for rows that no later run made up for, of documents not replaced."""
     later = ledger.alias()
     made_up = select(later.c.id).where(
         later.c.page_id == ledger.c.page_id,
@@ -276,7 +270,7 @@ def not_made_up_for() -> ColumnElement[bool]:
         later.c.state.in_((DONE, SKIPPED)),
     )
     replaced = select(pages.c.id).where(is_replaced(pages.c.document_id))
-    return ~made_up.exists() & ledger.c.page_id.not_in(replaced)
+    return (ledger.c.state == FAILED) & ~made_up.exists() & ledger.c.page_id.not_in(replaced)
 
 
 def failed_ids(db: Engine) -> set[FailedId]:

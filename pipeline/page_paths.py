@@ -54,7 +54,7 @@ def read_page_paths(file: Path | None, sorter: SorterAtHand, find: Find) -> Sort
     Without a file, and for kinds that it doesn't name, pages are read by the usual networks.  Networks of a
     kind that a further sorter divides read all its kinds that don't name others.  Raises SettingsError.
     """
-    if wrong := _with_slash(sorter.sha256[:SHOWN_HASH], sorter.classes):
+    if wrong := _odd(sorter.sha256[:SHOWN_HASH], sorter.classes):
         raise SettingsError(printable(wrong))
     if file is None:
         return Sorting(sorter.sha256, DOUBTFUL_BELOW, {kind: KindPath() for kind in sorter.classes})
@@ -111,7 +111,7 @@ class _PathsFile:
         if SORTER not in given:
             return KindPath(path) if path != "read" else KindPath(networks={**networks, **own})
         found = self.network((*keys, SORTER), given[SORTER])
-        wrong = _with_slash(repr(given[SORTER]), found.classes)
+        wrong = _odd(repr(given[SORTER]), found.classes)
         if found.sha256 in above:
             wrong = f"sorter {given[SORTER]!r} has sorted these pages already: it stands above in this chain"
         if wrong:
@@ -210,12 +210,13 @@ def _hint(name: str, known: Collection[str]) -> str:
     return did_you_mean(name, known) or f"; there are {', '.join(known)}"
 
 
-def _with_slash(sorter: str, classes: Collection[str]) -> str:
+def _odd(sorter: str, classes: Collection[str]) -> str:
     """Return what is wrong with the names of a sorter's classes; nothing where all can be kinds."""
-    wrong = [name for name in classes if BETWEEN in name]
-    if not wrong:
+    wrong = [name for name in classes if BETWEEN in name or not name.isprintable() or not name.strip()]
+    if not wrong and len(set(classes)) == len(classes):
         return ""
-    return (
-        f"sorter {sorter}: its class {wrong[0]!r} has a {BETWEEN}, which stands between the kinds of a chain;"
-        " train it with another name"
-    )
+    why = "is no name for people" if wrong else "stands there twice"
+    if wrong and BETWEEN in wrong[0]:
+        why = f"has a {BETWEEN}, which stands between the kinds of a chain"
+    name = wrong[0] if wrong else next(name for name in classes if list(classes).count(name) > 1)
+    return f"sorter {sorter}: its class {name!r} {why}; train it with another name"

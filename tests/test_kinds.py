@@ -1,6 +1,7 @@
 """Kinds in the ledger: how sorting ends, what a person says, and what the commands count by kind."""
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from pipeline.kinds import (
     finish_sort,
     keep_sorted,
     pages_for_person,
+    said_before,
     say_kinds,
     sort_page,
 )
@@ -316,11 +318,61 @@ def test_another_sorting_begins_anew_but_keeps_what_a_person_said(db: Engine) ->
     other = Sorting("7" * 64, 0.5, {"cover": KindPath(), "form": KindPath(end="skip")})
     assert adopt(db, run_of(db, other), now=NOW) == 4
     assert rows(db) == [
-        ("skipped", "form", None),
-        ("unsorted", None, None),  # a kind that the other sorter does not know
+        ("unsorted", "form", None),
+        ("unsorted", "register/left", None),
         ("unsorted", None, None),
         ("unsorted", None, None),
     ]
+    # the stage asks for these words before any sorter
+    assert said_before(db, 1, other) == FoundKind("form", None, "skipped")
+    assert said_before(db, 2, other) is None, "a kind that the other sorter does not know"
+    assert said_before(db, 3, other) is None
+
+
+def test_what_a_person_said_holds_when_pages_are_read_once_more(db: Engine) -> None:
+    fill(db, 2, run_of(db))
+    for _ in range(2):
+        sort(db, "form", "waiting")
+    with writing(db) as conn:
+        say_kinds(conn, [1], "register/left")
+    fill(db, 2, run_of(db, detector="e"), again=True)
+    assert said_before(db, 1, SORTING) == FoundKind("register/left", None, "waiting")
+    assert said_before(db, 2, SORTING) is None
+    divided = Sorting(
+        "5" * 64, 0.8, {"register": KindPath(sorter="7" * 64, kinds={"left": KindPath(sorter="8" * 64)})}
+    )
+    assert said_before(db, 1, divided) is None, "a further sorter divides this kind now"
+
+
+def test_a_page_that_is_what_a_person_says_keeps_what_was_read(db: Engine) -> None:
+    fill(db, 2, run_of(db))
+    read(db, sort(db, "form", "waiting"))
+    sort(db, "cover", "skipped")
+    with writing(db) as conn:
+        assert say_kinds(conn, [1], "form") == 0
+        assert say_kinds(conn, [2], "cover") == 0
+    assert rows(db, "state, kind, kind_confidence, n_numbers") == [
+        ("done", "form", None, 1),
+        ("skipped", "cover", None, 0),
+    ]
+
+
+def test_a_person_is_asked_once_about_a_page_and_no_more_when_it_was_said(db: Engine) -> None:
+    fill(db, 2, run_of(db))
+    for kind in ("form", "letter"):
+        sort(db, kind, "person", 0.5)
+    fill(db, 2, run_of(db, detector="e"), again=True)
+    assert for_person(db) == [], "they are sorted once more"
+    for kind in ("form", "letter"):
+        sort(db, kind, "person", 0.6)
+    assert [(page.page, page.confidence) for page in for_person(db)] == [(1, 0.6), (2, 0.6)]
+    with writing(db) as conn:
+        assert say_kinds(conn, [2], "letter") == 0  # a kind that a person looks at anyway
+    assert [page.page for page in for_person(db)] == [1]
+
+
+def test_a_confidence_that_is_no_number_leaves_the_page_to_a_person() -> None:
+    assert sort_page(SORTING, lambda _: {"cover": math.nan, "form": math.nan}).state == "person"
 
 
 def test_a_page_that_fails_in_sorting_is_tried_again_there(db: Engine) -> None:

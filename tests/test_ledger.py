@@ -127,7 +127,9 @@ def test_a_page_goes_from_waiting_to_done_with_all_that_was_read(db: Engine) -> 
         READ,
         GROUPED,
     )
-    assert ledger.counts(db) == ledger.Counts(0, 0, 1, 0, n_digits=2, n_numbers=1)
+    assert ledger.counts(db) == ledger.Counts(
+        0, 0, 0, n_done=1, n_skipped=0, n_person=0, n_failed=0, n_digits=2, n_numbers=1
+    )
     assert ledger.blobs_in_use(db) == set()
     assert ledger.counts(db).n_open == 0
 

@@ -172,6 +172,8 @@ def test_mistakes_are_said_before_anything_is_read(said: Said) -> None:
         (["--paths", "paths.toml"], 2, "--sorter"),
         (["--sorter", "room"], 3, "no file and no sorter is called room; there are rooms"),
         (["--sorter", "other.safetensors"], 2, "is a classifier, not a sorter"),
+        (["--sorter", "x" * 300], 3, "no file and no sorter is called xxx"),
+        (["--sorter", "rooms", "--paths", "cut.toml"], 9, "cut.toml:1: cut.safetensors"),
         (
             ["--sorter", "rooms", "--paths", "wrong.toml"],
             9,
@@ -184,6 +186,9 @@ def test_mistakes_are_said_before_anything_is_read(said: Said) -> None:
             "no network.toml:1: no file and no classifier",
         ),
     ):
+        whole = Path("other.safetensors").read_bytes()
+        Path("cut.safetensors").write_bytes(whole[: len(whole) // 2])
+        Path("cut.toml").write_text("kinds.form.classifier = 'cut.safetensors'\n")
         Path("wrong.toml").write_text("doubtful_below = 0.5\nkinds.covr = {path = 'skip'}\n")
         Path("no network.toml").write_text("kinds.form.classifier = 'forms'\n")
         for more in ([], ["--dry-run"]):

@@ -1,5 +1,6 @@
 """Sorting over a real broker: workers for that stage alone, killed in the middle of it."""
 
+import hashlib
 import shutil
 import signal
 from pathlib import Path
@@ -96,3 +97,18 @@ def test_a_worker_killed_in_the_middle_of_sorting_loses_and_repeats_nothing(
     rack.archive(*asked, **EMBEDDED)
     for query in (KINDS, READ):
         assert rack.rows(query) == rack.rows_of_sqlite("alone.db", query)
+
+
+@on_redis
+def test_pages_that_a_command_sorted_are_read_by_workers_after_a_persons_word(
+    rack: Rack, asked: tuple[str, ...]
+) -> None:
+    rack.archive(*asked, ARCHIVE_BROKER_URL="")
+    assert rack.states() == {"skipped": N_EACH, "done": 2 * N_EACH}
+    done = rack.archive("sort", "scans/register1.png", "--kind", "form", "--json")
+    assert "1 page taken for form" in done.stderr
+    assert rack.states() == {"skipped": N_EACH, "done": 2 * N_EACH - 1, "waiting": 1}
+    rack.worker()
+    wait_for(lambda: rack.states() == {"skipped": N_EACH, "done": 2 * N_EACH})
+    other = hashlib.sha256((rack.folder / "other.safetensors").read_bytes()).hexdigest()
+    assert (rack.folder / "files" / "weights" / other).exists()

@@ -1,5 +1,6 @@
 """The stages on pages whose crops, folder or reader are not as they should be."""
 
+import hashlib
 import os
 import threading
 import time
@@ -20,6 +21,7 @@ from pipeline.crops import cut_crops, pack_crops
 from pipeline.database import open_database, reading, writing
 from pipeline.errors import DeviceError
 from pipeline.ledger import Claim, Due
+from pipeline.network_store import network_file
 from pipeline.page import Box, Detection, PageDetections
 from pipeline.settings import Settings
 from pipeline.storage import Files
@@ -241,3 +243,19 @@ def test_looking_for_a_file_that_hangs_is_on_the_clock(bench: Bench, tmp_path: P
     pipe.open("wb").close()
     thread.join(30)
     assert not thread.is_alive()
+
+
+def test_a_network_of_another_run_that_does_not_load_costs_its_pages_alone(bench: Bench) -> None:
+    """Only what the settings name stops the process: a page's own network is the page's trouble."""
+    data = b"no weights"
+    sha256 = hashlib.sha256(data).hexdigest()
+    file = network_file(bench.settings.networks, "classifier", sha256)
+    file.parent.mkdir(parents=True)
+    file.write_bytes(data)
+    with writing(bench.db) as conn:
+        conn.execute(text("UPDATE runs SET classifier_sha256 = :hash"), {"hash": sha256})
+    trouble = Trouble(60)
+    assert not work_on(bench, trouble, Due(the_page(bench), ledger.WAITING), stages.detect_and_classify)
+    state, *_, reason = row_of(bench)
+    assert (state, trouble.fatal()) == ("failed", None)
+    assert "the classifier that the page is to be read with" in str(reason)

@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
-from pipeline.errors import SourceError
+from pipeline.errors import DeviceError, MissingError, SourceError
 from pipeline.network_store import file_hash, network_file
 from pipeline.settings import Settings
 from pipeline.sorting import SORTER
@@ -96,13 +96,22 @@ class OneNetwork(Generic[Loaded]):
             assert sha256 is not None, f"no {self._kind} is the usual one"
             return self._other(sha256)
 
+    def _loaded(self, file: Path) -> Loaded:
+        """Load another network than the usual one: what is wrong with it is wrong for its pages alone."""
+        try:
+            return self._load(file)
+        except DeviceError:
+            raise
+        except MissingError as error:
+            raise SourceError(f"the {self._kind} that the page is to be read with: {error}") from error
+
     def _other(self, sha256: str) -> Loaded:
         found = self._others.pop(sha256, None)
         if found is None:
             with suppress(FileNotFoundError):
                 file = self._find(self._kind, sha256)
                 if file_hash(file) == sha256:
-                    found = self._load(file)
+                    found = self._loaded(file)
         if found is None:
             have = f", and the weights here are {self._own.sha256[:12]}" if self._own is not None else ""
             raise SourceError(
@@ -115,7 +124,7 @@ class OneNetwork(Generic[Loaded]):
         return found
 
 
-_OTHERS = 8  # networks of other runs and of kinds of pages that are kept, of each kind of network
+_OTHERS = 32  # networks of other runs and of kinds of pages that are kept, of each kind of network
 
 # torch takes seconds to import: only when a network is called for
 

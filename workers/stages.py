@@ -190,6 +190,10 @@ def detect_and_classify(bench: Bench, claim: Claim) -> str | None:
 
 def _sorted(bench: Bench, claim: Claim) -> FoundKind:
     sorting = sorting_of(claim.settings[SORTING])
+    with bench.times.spent(LEDGER):
+        said = kinds.said_before(bench.db, claim.source.page_id, sorting)
+    if said is not None:
+        return said
     sorters = {
         sha256: bench.networks.sorter(sha256) for kind, sha256 in networks_of(sorting) if kind == SORTER
     }
