@@ -105,7 +105,7 @@ def test_pages_that_a_command_sorted_are_read_by_workers_after_a_persons_word(
 ) -> None:
     rack.archive(*asked, ARCHIVE_BROKER_URL="")
     assert rack.states() == {"skipped": N_EACH, "done": 2 * N_EACH}
-    done = rack.archive("sort", "scans/register1.png", "--kind", "form", "--json")
+    done = rack.archive("sort", "register1.png", "--kind", "form", "--json")
     assert "1 page taken for form" in done.stderr
     assert rack.states() == {"skipped": N_EACH, "done": 2 * N_EACH - 1, "waiting": 1}
     rack.worker()
