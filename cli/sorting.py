@@ -12,9 +12,9 @@ from pipeline.database import reading
 from pipeline.errors import MissingError, UsageError
 from pipeline.network_store import SHOWN_HASH, add, file_hash, network_file
 from pipeline.page_paths import FoundNetwork, SorterAtHand, read_page_paths
-from pipeline.runs import all_runs
+from pipeline.runs import all_sortings
 from pipeline.sharing import share_weights
-from pipeline.sorting import SORTER, SORTING, Sorting, networks_of, sorting_of
+from pipeline.sorting import SORTER, Sorting, networks_of
 from pipeline.storage import Files
 
 if TYPE_CHECKING:
@@ -102,7 +102,6 @@ def share_sortings(db: Engine, settings: "Settings", files: Files) -> None:
     A command without a broker may have sorted pages that workers are to read now.
     """
     with reading(db) as conn:
-        sortings = [run.settings[SORTING] for run in all_runs(conn) if SORTING in run.settings]
-    needed = {key for values in sortings for key in networks_of(sorting_of(values))}
+        needed = {key for sorting in all_sortings(conn) for key in networks_of(sorting)}
     here = {sha256: network_file(settings.networks, kind, sha256) for kind, sha256 in needed}
     share_weights(files, {sha256: file for sha256, file in here.items() if file_hash(file) == sha256})

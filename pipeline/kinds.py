@@ -3,6 +3,7 @@
 Every function that takes an Engine is one transaction; `now` and leases are in seconds (since 1970).
 """
 
+import math
 from collections.abc import Callable, Collection, Generator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -54,9 +55,10 @@ def sort_page(sorting: Sorting, ask: Callable[[str], Mapping[str, float]]) -> Fo
         names.append(name)
         confidence *= chance
         path = path.kinds[name]
-    is_sure = confidence >= sorting.doubtful_below  # not where it is no number
-    state = state_of(path) if is_sure else PERSON
-    return FoundKind(BETWEEN.join(names), confidence, state)
+    kind = BETWEEN.join(names)
+    if not math.isfinite(confidence):  # weights that are not numbers; and none is what a person says
+        return FoundKind(kind, 0.0, PERSON)
+    return FoundKind(kind, confidence, state_of(path) if confidence >= sorting.doubtful_below else PERSON)
 
 
 def said_before(db: Engine, page_id: int, sorting: Sorting) -> FoundKind | None:

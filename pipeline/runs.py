@@ -15,7 +15,7 @@ from pipeline.catalogue import PageSource, page_source, parts_of_run
 from pipeline.comparison import Floats, PageDigits
 from pipeline.exports import STREAM, newest_path
 from pipeline.matching import is_replaced
-from pipeline.sorting import SORTING, networks_of, sorting_of
+from pipeline.sorting import SORTING, Sorting, networks_of, sorting_of
 from pipeline.tables import DONE, detections, documents, ledger, numbers, pages, readings, runs
 
 # pages whose digits are read at once: as many as this, or fewer where they have many digits
@@ -98,6 +98,12 @@ def all_runs(conn: Connection) -> list[Run]:
             )
         )
     return found
+
+
+def all_sortings(conn: Connection) -> list[Sorting]:
+    """Return how pages were sorted, of every run that sorts; the ledger is not looked at."""
+    settings = (parts_of_run(row)[1] for row in conn.execute(select(runs)))
+    return [sorting_of(its[SORTING]) for its in settings if SORTING in its]
 
 
 def n_pages_of_both(conn: Connection, run_a: int, run_b: int) -> int:

@@ -372,7 +372,8 @@ def test_a_person_is_asked_once_about_a_page_and_no_more_when_it_was_said(db: En
 
 
 def test_a_confidence_that_is_no_number_leaves_the_page_to_a_person() -> None:
-    assert sort_page(SORTING, lambda _: {"cover": math.nan, "form": math.nan}).state == "person"
+    no_number = {"cover": math.nan, "form": math.nan}
+    assert sort_page(SORTING, lambda _: no_number) == FoundKind("cover", 0.0, "person")
 
 
 def test_a_page_that_fails_in_sorting_is_tried_again_there(db: Engine) -> None:
