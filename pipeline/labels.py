@@ -84,8 +84,8 @@ class LabelledPage:
     n_labelled_in_text: int = 0
     n_pasted: int = 0
     collection: str = ""
-    words: tuple[Box, ...] | None = None
     lines: tuple[LabelledLine, ...] = ()
+    words: tuple[Box, ...] | None = None
 
     @cached_property
     def boxes(self) -> npt.NDArray[np.float64]:

@@ -108,7 +108,7 @@ def test_a_folder_is_read_once_and_given_again_nothing_is_repeated(yard: Yard) -
     (yard.scans / "empty.jpg").touch()
     first = yard.json("ingest", "scans", code=4)
     assert first["documents"] == {"new": 3, "known": 1, "failed": 1}
-    assert first["pages"] == {"new": 3, "done": 3, "failed": 0, "left": 0}
+    assert first["pages"] == {"new": 3, "done": 3, "skipped": 0, "person": 0, "failed": 0, "left": 0}
     assert [Path(one["path"]).name for one in first["skipped_files"]] == ["notes.txt"]
     assert sum(first["skipped"].values()) == 1
     assert [Path(one["path"]).name for one in first["failed_files"]] == ["empty.jpg"]
@@ -125,7 +125,7 @@ def test_a_folder_is_read_once_and_given_again_nothing_is_repeated(yard: Yard) -
     os.utime(pages[1], ns=(before.st_atime_ns, before.st_mtime_ns))
     again = yard.json("ingest", "scans")
     assert again["documents"] == {"new": 0, "known": 5, "failed": 0}
-    assert again["pages"] == {"new": 0, "done": 0, "failed": 0, "left": 0}
+    assert again["pages"] == {"new": 0, "done": 0, "skipped": 0, "person": 0, "failed": 0, "left": 0}
     assert again["failed_before"] == 1
     assert yard.sql("SELECT id, finished_at FROM ledger ORDER BY id") == finished
 
@@ -149,7 +149,7 @@ def test_again_reads_beside_what_was_read(yard: Yard) -> None:
     status = yard.json("status")
     again = yard.json("ingest", "scans", "--again")
     assert again["documents"] == {"new": 0, "known": 2, "failed": 0}
-    assert again["pages"] == {"new": 2, "done": 2, "failed": 0, "left": 0}
+    assert again["pages"] == {"new": 2, "done": 2, "skipped": 0, "person": 0, "failed": 0, "left": 0}
     assert yard.sql("SELECT count(*), count(DISTINCT run_id), count(DISTINCT page_id) FROM ledger") == [
         (4, 2, 2)
     ]
@@ -194,21 +194,21 @@ def test_retry_reads_what_could_not_be_read(yard: Yard) -> None:
     torn.write_bytes(b"%PDF-1.4")
     (yard.scans / "lost.png").symlink_to("nothing.png")
     first = yard.json("ingest", "scans", "--max-pixels", "50000", code=4)
-    assert first["pages"] == {"new": 2, "done": 1, "failed": 1, "left": 0}
+    assert first["pages"] == {"new": 2, "done": 1, "skipped": 0, "person": 0, "failed": 1, "left": 0}
     assert "--max-pixels" in first["failed_pages"][0]["reason"]
     failed = {Path(one["path"]).name: one for one in yard.json("failed", "list")["failed"]}
     assert failed.keys() == {"large.png", "torn.pdf", "lost.png"}
 
     # still too large, and nothing else is tried
     again = yard.json("failed", "retry", failed["large.png"]["id"], "--max-pixels", "50000", code=4)
-    assert again["pages"] == {"new": 0, "done": 0, "failed": 1, "left": 0}
+    assert again["pages"] == {"new": 0, "done": 0, "skipped": 0, "person": 0, "failed": 1, "left": 0}
     assert len(yard.json("failed", "list")["failed"]) == 3
 
     # a page that is allowed now, a document that is still torn, one that was mended
     (yard.scans / "nothing.png").write_bytes(yard.add("spare.png", 3).read_bytes())
     (yard.scans / "spare.png").unlink()
     every = yard.json("failed", "retry", "--all", code=4)
-    assert every["pages"] == {"new": 1, "done": 2, "failed": 0, "left": 0}
+    assert every["pages"] == {"new": 1, "done": 2, "skipped": 0, "person": 0, "failed": 0, "left": 0}
     assert [Path(one["path"]).name for one in yard.json("failed", "list")["failed"]] == ["torn.pdf"]
 
     torn.unlink()
@@ -293,7 +293,7 @@ def test_bad_files_give_one_reason_each_and_the_rest_is_read(
     assert {path for path, _ in failed} <= known, "nothing else failed"
     assert yard.states().keys() == {"done", "failed"}
     again = yard.json("ingest", "scans", code=4)  # the link to nothing is looked at again, and fails again
-    assert again["pages"] == {"new": 0, "done": 0, "failed": 0, "left": 0}
+    assert again["pages"] == {"new": 0, "done": 0, "skipped": 0, "person": 0, "failed": 0, "left": 0}
     assert [Path(one["path"]).name for one in again["failed_files"]] == ["gone.jpg"]
 
 
