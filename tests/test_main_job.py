@@ -112,7 +112,14 @@ def share_answered(drawn: list[Drawn], answers: list[dict[str, Any]]) -> float:
 
 def test_every_page_is_read(archive: Archive) -> None:
     assert archive.summary["documents"] == {"new": 4, "known": 0, "failed": 0}
-    assert archive.summary["pages"] == {"new": 7, "done": 7, "skipped": 0, "person": 0, "failed": 0, "left": 0}
+    assert archive.summary["pages"] == {
+        "new": 7,
+        "done": 7,
+        "skipped": 0,
+        "person": 0,
+        "failed": 0,
+        "left": 0,
+    }
     status = json.loads(archive.run("status", "--json"))
     assert (status["n_documents"], status["n_pages"], status["n_done"], status["n_failed"]) == (4, 7, 7, 0)
     assert status["n_digits"] == archive.summary["digits"]
