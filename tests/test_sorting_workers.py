@@ -77,7 +77,7 @@ def test_a_worker_killed_in_the_middle_of_sorting_loses_and_repeats_nothing(
     rack: Rack, asked: tuple[str, ...]
 ) -> None:
     slow = rack.folder / "scans" / "slow.jpg"
-    slow.write_bytes(slow_jpeg(3000, 4000))  # seconds in the decoder
+    slow.write_bytes(slow_jpeg(3000, 1500))  # seconds in the decoder
     rack.archive(*asked)
     worker = rack.worker("--stage", "sort")
     in_hand = (
