@@ -11,6 +11,14 @@ from pipeline.drawn import draw_page
 
 Grey = npt.NDArray[np.uint8]  # (H, W)
 KINDS = ("cover", "form", "register")
+# what becomes of them: covers are skipped, forms have a classifier of their own, registers the usual one
+PATHS = """
+[kinds.cover]
+path = "skip"
+
+[kinds.form]
+classifier = "other.safetensors"
+"""
 _SIZE = (300, 220)  # width, height
 
 

@@ -115,7 +115,7 @@ def fit_head(
             n_right[place] += int((logits[held].argmax(axis=1) == kinds[held]).sum())
         curves.append(curve)
     temperature = fit_temperature(logits, kinds)
-    head, _ = _fit(config, _with_copies(features, kinds, copies, np.arange(len(kinds))), None, seed)
+    head = learn_head(features, kinds, n_classes, seed, hidden, copies)
     n_epochs = min(len(curve) for curve in curves)
     losses = np.mean([curve[:n_epochs] for curve in curves], axis=0)  # (epochs, 2)
     by_labels = {

@@ -38,10 +38,8 @@ PRINTED_COLLECTIONS = ("printed", "typed")
 _SCORE_BAR = 0.06  # boxes of the detector that letters and noise are among
 _SCALES = 0.06  # standard deviation of the logarithm of the scale that a page is shown at
 _INK = 110
-_SAME, _APART = (
-    0.6,
-    0.2,
-)  # intersection over union with a digit from which, and below which, a box is (not) it
+# intersection over union with a digit: above the first a box is that digit, below the second it is none
+_SAME, _APART = 0.6, 0.2
 _SURE = 0.4  # a stronger box outside all lines may be a digit that nobody transcribed
 _MOST_OF_A_PAGE = 150  # crops of a category
 _DRAWN_OF_A_PAGE = 110  # of these, boxes that a detector draws, where they are letters or noise

@@ -39,6 +39,7 @@ from pipeline.tables import (
     OPEN,
     PERSON,
     SKIPPED,
+    STATES,
     UNSORTED,
     WAITING,
     documents,
@@ -290,7 +291,7 @@ def counts(db: Engine) -> Counts:
     ).group_by(ledger.c.state)
     with reading(db) as conn:
         rows = {state: (n, n_digits, n_numbers) for state, n, n_digits, n_numbers in conn.execute(by_state)}
-    n = {state: rows[state][0] if state in rows else 0 for state in (*OPEN, DONE, SKIPPED, PERSON, FAILED)}
+    n = {state: rows[state][0] if state in rows else 0 for state in STATES}
     return Counts(
         n_unsorted=n[UNSORTED],
         n_waiting=n[WAITING],

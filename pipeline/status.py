@@ -10,17 +10,15 @@ from pipeline.tables import (
     DETECTED,
     DONE,
     FAILED,
-    OPEN,
     PERSON,
     SKIPPED,
+    STATES,
     UNSORTED,
     WAITING,
     documents,
     ledger,
     pages,
 )
-
-STATES = (*OPEN, DONE, SKIPPED, PERSON, FAILED)
 
 
 @dataclass(frozen=True, slots=True)

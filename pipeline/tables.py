@@ -48,6 +48,7 @@ Sortable = Text().with_variant(Text(collation="C"), "postgresql")
 UNSORTED, WAITING, DETECTED = "unsorted", "waiting", "detected"  # in this order
 DONE, SKIPPED, PERSON, FAILED = "done", "skipped", "person", "failed"
 OPEN = (UNSORTED, WAITING, DETECTED)
+STATES = (*OPEN, DONE, SKIPPED, PERSON, FAILED)
 
 documents = Table(
     "documents",

@@ -24,6 +24,7 @@ from rack import Rack
 from servers import MissingServerError, Postgres, RabbitMQ, Redis, Server
 from small_kinds import write_kinds
 
+from cli.main import run
 from pipeline.drawn import DrawnPage
 from workers.app import QUEUES, create_app
 
@@ -67,6 +68,20 @@ def write_transcribed() -> Callable[[Path, DrawnPage], None]:
         image.with_suffix(".xml").write_text(f"<alto>{''.join(lines)}</alto>", encoding="utf-8")
 
     return write
+
+
+@pytest.fixture
+def said(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[str, str]]:
+    """Run a command line and return what it said, on stdout and on stderr; `code` is its exit code."""
+
+    def tell(*words: str, code: int = 0) -> tuple[str, str]:
+        capsys.readouterr()
+        found = run(list(words))
+        out, err = capsys.readouterr()
+        assert found == code, err
+        return out, err
+
+    return tell
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ import pytest
 import torch
 from PIL import Image
 
-from cli.main import run
 from cli.reading import begin_run, find_weights
 from models.checkpoint import Metadata, file_sha256, load_checkpoint, save_checkpoint
 from pipeline import catalogue, ledger
@@ -70,20 +69,6 @@ def folder(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         if name.startswith("ARCHIVE_"):
             monkeypatch.delenv(name)
     return tmp_path
-
-
-@pytest.fixture
-def said(capsys: pytest.CaptureFixture[str]) -> Said:
-    """Run a command line and return what it said, on stdout and on stderr; `code` is its exit code."""
-
-    def tell(*words: str, code: int = 0) -> tuple[str, str]:
-        capsys.readouterr()
-        found = run(list(words))
-        out, err = capsys.readouterr()
-        assert found == code, err
-        return out, err
-
-    return tell
 
 
 def put_in_place(file: Path, over: str | None = None) -> str:

@@ -14,7 +14,6 @@ import torch
 import torchvision
 from PIL import Image
 
-from cli.main import run
 from cli.train_sorter import BACKBONES as OFFERED
 from models.checkpoint import Metadata, load_checkpoint, save_checkpoint
 from models.head import calibrated, fit_head, fit_temperature, head_logits
@@ -93,20 +92,6 @@ def folder(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("ARCHIVE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("ARCHIVE_DEVICE", "cpu")
     return tmp_path
-
-
-@pytest.fixture
-def said(capsys: pytest.CaptureFixture[str]) -> Said:
-    """Run a command line and return what it said, on stdout and on stderr; `code` is its exit code."""
-
-    def tell(*words: str, code: int = 0) -> tuple[str, str]:
-        capsys.readouterr()
-        found = run(list(words))
-        out, err = capsys.readouterr()
-        assert found == code, err
-        return out, err
-
-    return tell
 
 
 def test_a_folder_of_a_few_pages_a_kind_becomes_a_sorter_of_pages_it_never_saw(

@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from small_kinds import draw_kind, write_kinds
+from small_kinds import PATHS, draw_kind, write_kinds
 from sqlalchemy import text
 
-from cli.main import run
 from models.checkpoint import load_checkpoint, save_checkpoint
 from models.sorting import Sorter, load_sorter
 from pipeline.database import open_database, reading
@@ -23,15 +22,7 @@ from pipeline.settings import WEIGHTS
 
 Said = Callable[..., tuple[str, str]]
 N_PAGES = 12  # of three kinds
-PATHS = """\
-doubtful_below = 0.7
-
-[kinds.cover]
-path = "skip"
-
-[kinds.form]
-classifier = "other.safetensors"
-"""
+pytestmark = pytest.mark.usefixtures("room")
 
 
 @pytest.fixture
@@ -41,24 +32,13 @@ def room(tmp_path: Path, rooms: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     save_other_classifier(Path("other.safetensors"))
     monkeypatch.setenv("ARCHIVE_NETWORKS_FOLDER", str(rooms))
     monkeypatch.setenv("ARCHIVE_CACHE", "cache")
-    Path("paths.toml").write_text(PATHS)
+    Path("paths.toml").write_text(f"doubtful_below = 0.7\n{PATHS}")
     write_kinds(Path("kinds"), N_PAGES // 3)
     Path("scans").mkdir()
     for file in Path("kinds").glob("*/*.png"):
         file.rename(Path("scans", file.name))
     Image.fromarray(between(sorter_of(rooms))).save("scans/odd.png")
     return tmp_path
-
-
-@pytest.fixture
-def said(room: Path, capfd: pytest.CaptureFixture[str]) -> Said:
-    """Run a command in the room; return what it said on stdout and stderr."""
-
-    def said(*words: str, code: int = 0) -> tuple[str, str]:
-        assert run(list(words)) == code, capfd.readouterr().err
-        return capfd.readouterr()
-
-    return said
 
 
 def save_other_classifier(file: Path) -> None:

@@ -8,20 +8,11 @@ from pathlib import Path
 import pytest
 from mischief import slow_jpeg
 from rack import Rack, engine_of, on_redis, wait_for
-from small_kinds import write_kinds
+from small_kinds import PATHS, write_kinds
 from small_networks import save_small_networks
 
 pytestmark = [pytest.mark.postgres, pytest.mark.slow]
 N_EACH = 5
-PATHS = """\
-doubtful_below = 0.05
-
-[kinds.cover]
-path = "skip"
-
-[kinds.form]
-classifier = "other.safetensors"
-"""
 EMBEDDED = {
     "ARCHIVE_DATABASE_URL": "sqlite:///alone.db",
     "ARCHIVE_BROKER_URL": "",
@@ -40,7 +31,7 @@ def asked(rack: Rack, rooms: Path) -> tuple[str, ...]:
     """Put scans of three kinds into the rack, and the sorter; return the words that read them."""
     shutil.copytree(rooms, rack.folder / "archive-networks")
     save_small_networks(rack.folder / "more/detector.safetensors", rack.folder / "other.safetensors", seed=1)
-    (rack.folder / "paths.toml").write_text(PATHS)
+    (rack.folder / "paths.toml").write_text(f"doubtful_below = 0.05\n{PATHS}")
     write_kinds(rack.folder / "scans", N_EACH)
     return "ingest", "scans", "--sorter", "rooms", "--paths", "paths.toml"
 

@@ -78,10 +78,7 @@ def sort(bench: Bench, claim: Claim) -> str | None:
 
     Raises as `detect`.
     """
-    found = _sorted(bench, claim)
-    with bench.times.spent(LEDGER):
-        ours = kinds.finish_sort(bench.db, claim, found, now=time.time(), lease_s=bench.queue_lease_s)
-    return found.state if ours else None
+    return _end_sort(bench, claim, _sorted(bench, claim))
 
 
 def sort_and(find: Callable[[Bench, Claim], str | None]) -> Callable[[Bench, Claim], str | None]:
@@ -89,10 +86,9 @@ def sort_and(find: Callable[[Bench, Claim], str | None]) -> Callable[[Bench, Cla
 
     def sort_and_find(bench: Bench, claim: Claim) -> str | None:
         found = _sorted(bench, claim)
+        if found.state != ledger.WAITING:
+            return _end_sort(bench, claim, found)
         with bench.times.spent(LEDGER):
-            if found.state != ledger.WAITING:
-                ours = kinds.finish_sort(bench.db, claim, found, now=time.time(), lease_s=bench.lease_s)
-                return found.state if ours else None
             kept = kinds.keep_sorted(
                 bench.db,
                 claim,
@@ -204,6 +200,12 @@ def _sorted(bench: Bench, claim: Claim) -> FoundKind:
 
     with _page(bench, claim, at_least_px=VIEW_PX) as grey, bench.times.spent(NETWORKS):
         return sort_page(sorting, chances)
+
+
+def _end_sort(bench: Bench, claim: Claim, found: FoundKind) -> str | None:
+    with bench.times.spent(LEDGER):
+        ours = kinds.finish_sort(bench.db, claim, found, now=time.time(), lease_s=bench.queue_lease_s)
+    return found.state if ours else None
 
 
 def _find(bench: Bench, claim: Claim) -> _Found:
