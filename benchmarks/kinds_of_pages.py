@@ -34,6 +34,7 @@ from PIL import Image
 
 N_LEAST = 5  # pages of a kind that stay to learn from
 SAME_VOLUME = 20  # openings of random-set-1 whose numbers are nearer than this may be of one volume
+APART = ("table-register",)  # whose test pages are for nothing else
 # kind, its folder in train/, how many of its pages test at most
 PARTED = (("notebook", "peraire", 4), ("will", "wills", 10), ("letter", "letters", 3))
 
@@ -128,12 +129,18 @@ def document_of(kind: str, file: Path) -> str:
 
 def for_testing(sources: list[Source], n_most: int) -> set[str]:
     """Return the documents that test: by the hash of their names, while enough is left to learn from."""
-    documents = sorted({s.document for s in sources}, key=lambda name: hashlib.sha256(name.encode()).digest())
+    documents = [source.document for source in sources]
+    in_order = sorted(set(documents), key=lambda name: hashlib.sha256(name.encode()).digest())
+    return documents_to_test(documents, in_order, n_most)
+
+
+def documents_to_test(documents: list[str], in_order: list[str], n_most: int) -> set[str]:
+    """Return which documents of a kind test, given that of each page: the first, while enough are left."""
     chosen: set[str] = set()
     n_chosen = 0
-    for document in documents:
-        n = sum(source.document == document for source in sources)
-        if n_chosen + n <= n_most and len(sources) - n_chosen - n >= N_LEAST:
+    for document in in_order:
+        n = documents.count(document)
+        if n_chosen + n <= n_most and len(documents) - n_chosen - n >= N_LEAST:
             chosen.add(document)
             n_chosen += n
     return chosen

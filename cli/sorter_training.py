@@ -45,7 +45,7 @@ class Wish:
     data: Path
     name: str
     output: Path | None
-    backbone: str
+    backbones: tuple[str, ...]
     backbone_weights: Path | None
     thaw: int
     seed: int
@@ -69,7 +69,7 @@ def train_sorter(settings: Settings, wish: Wish) -> None:
     began = time.monotonic()
     device = pick_device(settings.device)
     shipped: Path = Settings.model_fields["detector"].default
-    backbone, ours = load_backbone(wish.backbone, wish.backbone_weights, shipped)
+    backbone, ours = load_backbone(wish.backbones, wish.backbone_weights, shipped)
     check_thaw(backbone, wish.thaw)
     reading = Reading(settings.max_pixels, settings.render_dpi)
     pages = read_set(wish.data, backbone, settings.cache / "features", reading, device, say)
@@ -77,7 +77,7 @@ def train_sorter(settings: Settings, wish: Wish) -> None:
     say(f"{counted(len(pages.pages), 'page')}, {pages.n_cached:,} of them seen before: {duration(seen_s)}")
     fitted = train_head(pages, wish.seed)
     config = SorterConfig(
-        wish.backbone, pages.classes, fitted.config.hidden, fitted.temperature, ours.channels, ours.blocks
+        wish.backbones, pages.classes, fitted.config.hidden, fitted.temperature, ours.channels, ours.blocks
     )
     backbone = backbone.cpu()
     thawed = None
@@ -105,7 +105,7 @@ def train_sorter(settings: Settings, wish: Wish) -> None:
         print_json(
             said
             | files
-            | {"seed": wish.seed, "backbone": wish.backbone, "n_cached": pages.n_cached}
+            | {"seed": wish.seed, "backbones": list(wish.backbones), "n_cached": pages.n_cached}
             | figures
         )
     else:

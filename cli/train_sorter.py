@@ -7,7 +7,8 @@ import click
 from cli.options import A_FILE, FOLDER, common_options, settings_of
 from pipeline.errors import UsageError
 
-BACKBONES = ("detector", "vgg16", "alexnet", "resnet18", "mobilenet_v3_small")
+OURS = "detector"
+BACKBONES = (OURS, "vgg16", "alexnet", "resnet18", "mobilenet_v2", "mobilenet_v3_small")
 
 
 @click.command()
@@ -22,13 +23,18 @@ BACKBONES = ("detector", "vgg16", "alexnet", "resnet18", "mobilenet_v3_small")
 @click.option("-o", "--output", type=A_FILE, metavar="FILE", help="Write the checkpoint here as well.")
 @click.option(
     "--backbone",
+    "backbones",
     type=click.Choice(BACKBONES),
-    default="detector",
+    default=(OURS,),
     show_default=True,
-    help="The network whose features are taken.",
+    multiple=True,
+    help="The network whose features are taken; twice for those of two.",
 )
 @click.option(
-    "--backbone-weights", type=A_FILE, metavar="FILE", help="Its weights, where none can be downloaded."
+    "--backbone-weights",
+    type=A_FILE,
+    metavar="FILE",
+    help="Its weights, where none can be downloaded (of the published one, where there are two).",
 )
 @click.option(
     "--thaw",
@@ -47,7 +53,7 @@ def sorter(
     data: Path,
     name: str,
     output: Path | None,
-    backbone: str,
+    backbones: tuple[str, ...],
     backbone_weights: Path | None,
     thaw: int,
     seed: int,
@@ -67,13 +73,14 @@ def sorter(
     of our classifier.  It reads in no chain, so it is kept as a file of its
     own, NAME.safetensors unless --output says another.
 
-    The published backbones are downloaded at first, or given as the .pth file
-    of torchvision.
+    The published backbones learned photographs of things. They are downloaded
+    at first, or given as the .pth file of torchvision.  One of them beside our
+    detector, which knows writing, sorts better than either.
 
     \b
     Examples:
       archive train sorter --data kinds --name letters
-      archive train sorter --data kinds --name letters-2 --backbone resnet18 --seed 1
+      archive train sorter --data kinds --name letters-2 --backbone detector --backbone mobilenet_v2
       archive train sorter --data kinds --name vgg --backbone vgg16 --backbone-weights vgg16.pth
     """
     from cli.sorter_training import Wish, train_sorter
@@ -83,12 +90,14 @@ def sorter(
     if (data / INDEX).exists():
         from cli.crop_sorter_training import train_crop_sorter
 
-        if backbone != "detector" or backbone_weights or thaw:
+        if backbones != (OURS,) or backbone_weights or thaw:
             raise UsageError(
                 "a sorter of crops learns on the features of our classifier: leave out --backbone,"
                 " --backbone-weights and --thaw"
             )
         train_crop_sorter(settings, data, output or Path(f"{name}.safetensors"), seed, as_json=json)
         return
-    wish = Wish(data, name, output, backbone, backbone_weights, thaw, seed, as_json=json)
+    if len(set(backbones)) < len(backbones) or len(set(backbones) - {OURS}) > 1:
+        raise UsageError("give each --backbone once, and one published network at most")
+    wish = Wish(data, name, output, backbones, backbone_weights, thaw, seed, as_json=json)
     train_sorter(settings, wish)

@@ -22,7 +22,7 @@ from pipeline.crops import CROP_SIZE_PX, CROP_ZOOM, VIEWS
 from pipeline.errors import MissingError, OutputError
 from pipeline.hands import MNIST_PX
 from pipeline.settings import NETWORKS
-from pipeline.sorting_view import VIEW_PX
+from pipeline.sorting_view import LAYERS, VIEW_PX
 from pipeline.strips import STRIP_DIGIT_PX, STRIP_PX
 
 FORMAT_VERSION = 1
@@ -35,7 +35,7 @@ SHOWN: dict[str, dict[str, Any]] = {
     "number-judge": {"n_clues": N_CLUES, "strip_px": list(STRIP_PX), "strip_digit_px": STRIP_DIGIT_PX},
     "digit-classifier": {"digit_px": DIGIT_PX * CROP_ZOOM, "crop_px": CROP_SIZE_PX, "views": list(VIEWS)},
     "crop-sorter": {"digit_px": DIGIT_PX * CROP_ZOOM, "crop_px": CROP_SIZE_PX, "views": list(VIEWS)},
-    "page-sorter": {"view_px": VIEW_PX},
+    "page-sorter": {"view_px": VIEW_PX, "layers": list(LAYERS)},
     "reference-network": {"digit_px": MNIST_PX},
 }
 

@@ -7,6 +7,7 @@ what stands, and deviations over the whole page, how unevenly.
 """
 
 import pickle
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,14 @@ from models.checkpoint import load_checkpoint, load_weights
 from models.detector import DetectorConfig, DigitDetector
 from models.head import Head, HeadConfig
 from pipeline.errors import MissingError
-from pipeline.sorting_view import VIEW_PX
+from pipeline.sorting_view import LAYERS, VIEW_PX
 
 DETECTOR = "detector"
-PUBLISHED = ("vgg16", "alexnet", "resnet18", "mobilenet_v3_small")  # networks of torchvision
+# networks of torchvision, and the sides of the picture that each is shown: heavy ones a smaller picture
+PUBLISHED = {"vgg16": 224, "alexnet": 224, "resnet18": 448, "mobilenet_v2": 448, "mobilenet_v3_small": 448}
 BACKBONES = (DETECTOR, *PUBLISHED)
+_PUBLISHED_WEIGHTS = "IMAGENET1K_V1"  # torchvision's name for those that it downloads
 _GRID = 4  # so many parts of the page across, and down
-_PUBLISHED_PX = 224
 # brightness of the photographs that the published networks learned from, red, green and blue
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _LEFT_OUT = ("classifier.", "fc.")  # layers of theirs that say what a photograph shows
@@ -35,9 +37,9 @@ Weights = dict[str, Tensor]
 
 @dataclass(frozen=True, slots=True)
 class SorterConfig:
-    """What makes a sorter: plain numbers, its backbone and the names of its kinds."""
+    """What makes a sorter: plain numbers, its backbones and the names of its kinds."""
 
-    backbone: str  # one of `BACKBONES`
+    backbones: tuple[str, ...]  # of `BACKBONES`; their features stand side by side
     classes: tuple[str, ...]
     hidden: int = 64
     temperature: float = 1.0
@@ -46,7 +48,7 @@ class SorterConfig:
 
 
 class DetectorFeatures(nn.Module):
-    """The encoder of our detector: views (N, 1, 512, 512), float 0 to 1 → features (N, F)."""
+    """The encoder of our detector, which sees ink: views (N, 2, 512, 512), 0 to 1 → features (N, F)."""
 
     def __init__(self, channels: tuple[int, int, int, int], blocks: tuple[int, int, int]) -> None:
         super().__init__()
@@ -55,8 +57,8 @@ class DetectorFeatures(nn.Module):
         self.n_features = channels[-1] * (_GRID * _GRID + 1)
 
     def forward(self, views: Tensor) -> Tensor:
-        """(N, 1, 512, 512) → (N, F), of its maps at stride 16."""
-        return _pooled(self.down16(self.down8(self.down4(self.stem(views)))))
+        """(N, 2, 512, 512) → (N, F), of its maps at stride 16."""
+        return _pooled(self.down16(self.down8(self.down4(self.stem(views[:, :1])))))
 
     def blocks(self) -> list[nn.Module]:
         """Return its parts that can be thawed, the last one last."""
@@ -64,7 +66,10 @@ class DetectorFeatures(nn.Module):
 
 
 class PublishedFeatures(nn.Module):
-    """The convolutions of a network of torchvision: views (N, 1, 512, 512), 0 to 1 → features (N, F)."""
+    """The convolutions of a network of torchvision: views (N, 2, 512, 512), 0 to 1 → features (N, F).
+
+    It sees the scan as it is and not its ink: it learned photographs.
+    """
 
     mean: Tensor
     std: Tensor
@@ -73,6 +78,7 @@ class PublishedFeatures(nn.Module):
         super().__init__()
         import torchvision  # takes long, and our own backbone needs none of it
 
+        self._side_px = PUBLISHED[name]
         with torch.device("meta"):  # without memory for the layers that are left out: VGG's are 500 MB
             self.network = torchvision.models.get_model(name, weights=None)
         self.network.avgpool = self.network.classifier = self.network.fc = nn.Identity()
@@ -84,15 +90,13 @@ class PublishedFeatures(nn.Module):
         self.register_buffer("std", torch.tensor(_STD)[:, None, None], persistent=False)
         self.network.eval()
         with torch.inference_mode():
-            self.n_features = self(torch.zeros(1, 1, VIEW_PX, VIEW_PX)).shape[1]
+            self.n_features = self(torch.zeros(1, len(LAYERS), VIEW_PX, VIEW_PX)).shape[1]
 
     def forward(self, views: Tensor) -> Tensor:
-        """(N, 1, 512, 512) → (N, F), of its last maps."""
-        size = (_PUBLISHED_PX, _PUBLISHED_PX)
-        paper = 1 - F.interpolate(
-            views, size, mode="bilinear", antialias=True
-        )  # (N, 1, 224, 224), white is 1
-        x = (paper.expand(-1, 3, -1, -1) - self.mean) / self.std  # (N, 3, 224, 224)
+        """(N, 2, 512, 512) → (N, F), of its last maps."""
+        size = (self._side_px, self._side_px)
+        dark = F.interpolate(views[:, 1:], size, mode="bilinear", antialias=True)  # (N, 1, side, side)
+        x = (1 - dark.expand(-1, 3, -1, -1) - self.mean) / self.std  # (N, 3, side, side)
         for block in self.blocks():
             x = block(x)
         return _pooled(x)
@@ -106,19 +110,38 @@ class PublishedFeatures(nn.Module):
         return [stem, net.layer1, net.layer2, net.layer3, net.layer4]
 
 
-Backbone = DetectorFeatures | PublishedFeatures
+class Backbone(nn.Module):
+    """One network or several, each as it is: views (N, 2, 512, 512), 0 to 1 → their features, (N, F)."""
+
+    def __init__(self, parts: Sequence[DetectorFeatures | PublishedFeatures]) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(parts)
+        self.n_features = sum(part.n_features for part in parts)
+        self.n_blocks = min(len(part.blocks()) for part in parts)
+
+    def forward(self, views: Tensor) -> Tensor:
+        """(N, 2, 512, 512) → (N, F), side by side."""
+        return torch.cat([part(views) for part in self.parts], dim=1)
+
+    def last_blocks(self, n: int) -> list[nn.Module]:
+        """Return the last `n` blocks of each network, to be thawed; `n_blocks` is the most there are."""
+        return [block for part in self.networks() for block in part.blocks()[-n:]]
+
+    def networks(self) -> list[DetectorFeatures | PublishedFeatures]:
+        """Return the networks, in the order of their features."""
+        return [part for part in self.parts if isinstance(part, DetectorFeatures | PublishedFeatures)]
 
 
 class PageSorter(nn.Module):
-    """Views (N, 1, 512, 512), float 0 to 1, ink is 1 → logits (N, K) of the kinds."""
+    """Views (N, 2, 512, 512), float 0 to 1, ink and darkness are 1 → logits (N, K) of the kinds."""
 
     def __init__(self, config: SorterConfig) -> None:
         super().__init__()
-        self.backbone = build_backbone(config.backbone, config.channels, config.blocks)
+        self.backbone = build_backbone(config.backbones, config.channels, config.blocks)
         self.head = Head(HeadConfig(self.backbone.n_features, len(config.classes), config.hidden))
 
     def forward(self, views: Tensor) -> Tensor:
-        """(N, 1, 512, 512) → (N, K)."""
+        """(N, 2, 512, 512) → (N, K)."""
         logits: Tensor = self.head(self.backbone(views))
         return logits
 
@@ -128,41 +151,58 @@ def sorter_loss(logits: Tensor, kinds: Tensor) -> Tensor:
     return F.cross_entropy(logits.float(), kinds)
 
 
-def build_backbone(name: str, channels: tuple[int, int, int, int], blocks: tuple[int, int, int]) -> Backbone:
-    """Return a backbone without its weights; ValueError for a name that is none of `BACKBONES`."""
-    if name not in BACKBONES:
-        raise ValueError(f"there is no backbone {name}; there are {', '.join(BACKBONES)}")
+def build_backbone(
+    names: tuple[str, ...], channels: tuple[int, int, int, int], blocks: tuple[int, int, int]
+) -> Backbone:
+    """Return a backbone of one network or several, without weights.
+
+    ValueError for no name, one twice, or one that is none of `BACKBONES`.
+    """
+    if not names or len(set(names)) < len(names):
+        raise ValueError("a sorter needs one backbone or several, each once")
+    for name in names:
+        if name not in BACKBONES:
+            raise ValueError(f"there is no backbone {name}; there are {', '.join(BACKBONES)}")
+    return Backbone([_part(name, channels, blocks) for name in names])
+
+
+def _part(
+    name: str, channels: tuple[int, int, int, int], blocks: tuple[int, int, int]
+) -> DetectorFeatures | PublishedFeatures:
     return DetectorFeatures(channels, blocks) if name == DETECTOR else PublishedFeatures(name)
 
 
-def load_backbone(name: str, file: Path | None, detector: Path) -> tuple[Backbone, DetectorConfig]:
-    """Return a backbone with its weights, ready to read, and the configuration that it has if it is ours.
+def load_backbone(
+    names: tuple[str, ...], file: Path | None, detector: Path
+) -> tuple[Backbone, DetectorConfig]:
+    """Return a backbone with its weights, ready to read, and the configuration that ours has if it is there.
 
-    Weights are those of `file`: a checkpoint of our detector, else a .pth of torchvision.  Without it they
-    are those of `detector`, or are downloaded once.  MissingError says what is wrong with a file, or that
-    there is no network.
+    `names` are of `BACKBONES`, each once, one of torchvision's at most.  `file` has the weights of that one
+    as a .pth, or, where there is none, is a checkpoint of our detector.  Without it they are downloaded once,
+    and those of `detector` are taken for ours.  MissingError says what is wrong with a file, or that there is
+    no network.
     """
-    config = DetectorConfig()
-    if name == DETECTOR:
-        file = file or detector
-        weights, metadata = load_checkpoint(file, "digit-detector")
-        values: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in metadata.config.items()
-        }
-        try:
-            config = DetectorConfig(**values)
-        except TypeError as error:
-            raise MissingError(f"{file}: its configuration makes no digit-detector: {error}") from error
-        backbone: Backbone = DetectorFeatures(config.channels, config.blocks)
-        parts = {part for part, _ in backbone.named_children()}
-        load_weights(backbone, {n: w for n, w in weights.items() if n.partition(".")[0] in parts}, file)
-    else:
-        published = PublishedFeatures(name)
-        weights = _downloaded(name) if file is None else read_pth(file)
-        kept = {n: w for n, w in weights.items() if not n.startswith(_LEFT_OUT)}
-        load_weights(published.network, kept, file or Path(name))
-        backbone = published
+    of_ours = file if file and names == (DETECTOR,) else detector
+    weights, config = _read_detector(of_ours) if DETECTOR in names else ({}, DetectorConfig())
+    backbone = build_backbone(names, config.channels, config.blocks)
+    for name, part in zip(names, backbone.networks(), strict=True):
+        if isinstance(part, DetectorFeatures):
+            kept = {layer for layer, _ in part.named_children()}
+            load_weights(part, {n: w for n, w in weights.items() if n.partition(".")[0] in kept}, of_ours)
+        else:
+            published = _downloaded(name) if file is None else read_pth(file)
+            seen = {n: w for n, w in published.items() if not n.startswith(_LEFT_OUT)}
+            load_weights(part.network, seen, file or Path(name))
     return backbone.eval().requires_grad_(False), config
+
+
+def _read_detector(file: Path) -> tuple[Weights, DetectorConfig]:
+    weights, metadata = load_checkpoint(file, "digit-detector")
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in metadata.config.items()}
+    try:
+        return weights, DetectorConfig(**values)
+    except TypeError as error:
+        raise MissingError(f"{file}: its configuration makes no digit-detector: {error}") from error
 
 
 def read_pth(file: Path) -> Weights:
@@ -183,9 +223,8 @@ def _downloaded(name: str) -> Weights:
     import torchvision
 
     try:
-        weights: Weights = torchvision.models.get_model_weights(name).DEFAULT.get_state_dict(
-            progress=False, check_hash=True
-        )
+        known = torchvision.models.get_model_weights(name)[_PUBLISHED_WEIGHTS]
+        weights: Weights = known.get_state_dict(progress=False, check_hash=True)
     except (OSError, RuntimeError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise MissingError(

@@ -33,7 +33,7 @@ class Sorter:
         They are in the order of `classes`, and their sum is 1.  Half the page's size says the same, nearly:
         sides of 512 pixels do.  May be called from several threads.
         """
-        (chances,) = self.batcher(sorting_view(grey)[None, None])
+        (chances,) = self.batcher(sorting_view(grey)[None])
         return chances
 
 

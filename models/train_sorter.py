@@ -40,11 +40,11 @@ from pipeline.sources import PageRef, find_files, probe, read_page
 FEWEST, MOST = 5, 2000  # pages that a sorter learns from
 # of no more pages than this changed copies are learned from too: many pages differ enough by themselves
 FEW, N_COPIES = 300, 4
-_VIEW_VERSION = 2  # another one where the same page is shown otherwise: features of before don't count
+_VIEW_VERSION = 3  # another one where the same page is shown otherwise: features of before don't count
 _DECODING, _AHEAD = 2, 64  # threads that decode scans, and how many pages they may be ahead
 _THAWED_EPOCHS, _THAWED_BATCH, _THAWED_RATE = 6, 8, 1e-4
 
-Views = npt.NDArray[np.uint8]  # (N, 512, 512)
+Views = npt.NDArray[np.uint8]  # (N, 2, 512, 512)
 Say = Callable[[str], None]
 
 
@@ -72,7 +72,7 @@ class Reading:
     render_dpi: int
 
     def view(self, page: SortedPage) -> npt.NDArray[np.uint8]:
-        """Return what a sorter sees of a page, uint8 (512, 512); raises SourceError."""
+        """Return what a sorter sees of a page, uint8 (2, 512, 512); raises SourceError."""
         ref = page.ref
         grey = read_page(
             page.path,
@@ -219,7 +219,7 @@ def _each_view(
 
 
 def features_of(backbone: Backbone, view: npt.NDArray[np.uint8], device: torch.device) -> Features:
-    """Return the features of one view, uint8 (512, 512), float32 (F,)."""
+    """Return the features of one view, uint8 (2, 512, 512), float32 (F,)."""
     with torch.inference_mode():
         seen: Tensor = backbone(_as_tensor(view[None], device))
         return np.asarray(seen[0].cpu().numpy(), np.float32)
@@ -263,7 +263,7 @@ def thaw(
     First on four fifths of the pages, to measure on the others and to fit the temperature on them; then on
     all.
     """
-    views = np.stack([reading.view(page) for page in pages.pages])  # (N, 512, 512)
+    views = np.stack([reading.view(page) for page in pages.pages])  # (N, 2, 512, 512)
     kinds = pages.kinds
     held = folds_of(kinds, np.random.default_rng(seed)) == 0
     few = learn_head(
@@ -289,9 +289,8 @@ def thaw(
 
 def check_thaw(backbone: Backbone, n_blocks: int) -> None:
     """Raise UsageError where a backbone has fewer blocks than are to be thawed."""
-    n = len(backbone.blocks())
-    if n_blocks > n:
-        raise UsageError(f"--thaw {n_blocks}: this backbone has {n} blocks")
+    if n_blocks > backbone.n_blocks:
+        raise UsageError(f"--thaw {n_blocks}: this backbone has {backbone.n_blocks} blocks")
 
 
 def _thawed(
@@ -302,7 +301,7 @@ def _thawed(
     Batch normalisation keeps its weights and its averages: a few pages would spoil them.
     """
     sorter.backbone.requires_grad_(False)
-    for block in sorter.backbone.blocks()[-n_blocks:]:
+    for block in sorter.backbone.last_blocks(n_blocks):
         block.requires_grad_(True)
     for module in sorter.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -330,8 +329,8 @@ def _orders(n: int, rng: np.random.Generator) -> Iterator[Kinds]:
 
 
 def _as_tensor(views: Views, device: torch.device) -> Tensor:
-    """Return views, uint8 (N, 512, 512), as a network sees them: float (N, 1, 512, 512), 0 to 1."""
-    return torch.from_numpy(np.ascontiguousarray(views[:, None])).to(device).float().div(255)
+    """Return views, uint8 (N, 2, 512, 512), as a network sees them: float, 0 to 1."""
+    return torch.from_numpy(np.ascontiguousarray(views)).to(device).float().div(255)
 
 
 def _kept_as(page: SortedPage, by: str, reading: Reading, n_copies: int) -> str:

@@ -15,6 +15,7 @@ import torchvision
 from PIL import Image
 
 from cli.train_sorter import BACKBONES as OFFERED
+from models.changed_views import changed_views
 from models.checkpoint import Metadata, load_checkpoint, save_checkpoint
 from models.head import calibrated, fit_head, fit_temperature, head_logits
 from models.sorter import (
@@ -168,17 +169,17 @@ def test_thawing_teaches_the_last_blocks_and_leaves_batch_normalisation(folder: 
     shipped, _ = load_checkpoint(DETECTOR, "digit-detector")
     of_norms = {
         f"backbone.{name}.{part}"
-        for name, module in PageSorter(SorterConfig("detector", ("a", "b"))).backbone.named_modules()
+        for name, module in PageSorter(SorterConfig(("detector",), ("a", "b"))).backbone.named_modules()
         if isinstance(module, torch.nn.BatchNorm2d)
         for part in module.state_dict()
     }
     changed = {name for name, value in frozen.items() if not torch.equal(value, thawed[name])}
     learned = {name for name in changed if name.startswith("backbone.")}
-    assert learned and all(name.startswith("backbone.down16.") for name in learned)
+    assert learned and all(name.startswith("backbone.parts.0.down16.") for name in learned)
     assert not changed & of_norms and any(name.startswith("head.") for name in changed)
     for name, value in frozen.items():
         if name.startswith("backbone."):
-            assert torch.equal(value, shipped[name.removeprefix("backbone.")])
+            assert torch.equal(value, shipped[name.removeprefix("backbone.parts.0.")])
     sorter = load_sorter(Path("thawed.safetensors"), "cpu")
     assert sorter.classes[sorter.sort(drawn("letter", 41)).argmax()] == "letter"
     _, err = said(*words, "more", "--thaw", "5", code=2)
@@ -202,29 +203,37 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     whole = torchvision.models.mobilenet_v3_small(weights=None)
     torch.save(whole.state_dict(), folder / "mobilenet_v3_small.pth")
     torch.save(torchvision.models.resnet18(weights=None).state_dict(), folder / "resnet18.pth")
+    torch.save(torchvision.models.mobilenet_v2(weights=None).state_dict(), folder / "mobilenet_v2.pth")
     return folder
 
 
 @pytest.mark.parametrize(
-    ("name", "n_channels"), [("vgg16", 512), ("alexnet", 256), ("resnet18", 512), ("mobilenet_v3_small", 576)]
+    ("name", "n_channels", "side_px"),
+    [
+        ("vgg16", 512, 224),
+        ("alexnet", 256, 224),
+        ("resnet18", 512, 448),
+        ("mobilenet_v2", 1280, 448),
+        ("mobilenet_v3_small", 576, 448),
+    ],
 )
 def test_a_published_network_gives_features_of_its_own_weights(
-    published: Path, name: str, n_channels: int
+    published: Path, name: str, n_channels: int, side_px: int
 ) -> None:
     file = published / f"{name}.pth"
-    backbone, _ = load_backbone(name, file, DETECTOR)
+    backbone, _ = load_backbone((name,), file, DETECTOR)
     view = sorting_view(drawn("letter", 0))
     seen = features_of(backbone, view, CPU)
     assert seen.shape == (n_channels * 17,) == (backbone.n_features,) and seen.dtype == np.float32
-    # by hand: three equal channels, paper white, at 224 pixels, as ImageNet's photographs are normalised
+    # by hand: three equal channels of the scan, paper white, as ImageNet's photographs are normalised
     network = (
         torchvision.models.get_model(name, weights=None, init_weights=False) if name == "vgg16" else None
     )
     network = network or torchvision.models.get_model(name, weights=None)
     network.load_state_dict(read_pth(file), strict=False)
     network.eval()
-    paper = torch.from_numpy(255 - view)[None, None].float() / 255
-    paper = torch.nn.functional.interpolate(paper, (224, 224), mode="bilinear", antialias=True)
+    paper = torch.from_numpy(255 - view[1])[None, None].float() / 255
+    paper = torch.nn.functional.interpolate(paper, (side_px, side_px), mode="bilinear", antialias=True)
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     x = (paper.repeat(1, 3, 1, 1) - mean[:, None, None]) / std[:, None, None]
     with torch.inference_mode():
@@ -257,25 +266,60 @@ def test_a_sorter_on_alexnet_is_trained_from_a_file_and_reads_without_it(
     assert err.count("\n") == 1 and "there are no weights here" in err
 
 
+def test_a_published_network_stands_beside_ours(published: Path, folder: Path, said: Said) -> None:
+    file = published / "mobilenet_v2.pth"
+    both, _ = load_backbone(("detector", "mobilenet_v2"), file, DETECTOR)
+    view = sorting_view(drawn("letter", 0))
+    seen = features_of(both, view, CPU)
+    alone = [
+        features_of(load_backbone((name,), own, DETECTOR)[0], view, CPU)
+        for name, own in (("detector", None), ("mobilenet_v2", file))
+    ]
+    assert np.allclose(seen, np.concatenate(alone), atol=1e-5)
+    words = ("train", "sorter", "--data", "kinds", "--backbone", "detector", "--backbone")
+    found = json.loads(
+        said(*words, "mobilenet_v2", "--backbone-weights", str(file), "--name", "both", "--json")[0]
+    )
+    assert found["backbones"] == ["detector", "mobilenet_v2"] and found["accuracy"] >= 0.8
+    sorter = load_sorter(Path(found["checkpoint"]), "cpu")
+    assert sorter.classes[sorter.sort(drawn("register", 51)).argmax()] == "register"
+    _, err = said(*words, "detector", "--name", "again", code=2)
+    assert err.count("\n") == 1 and "give each --backbone once" in err
+    _, err = said(*words, "alexnet", "--backbone", "vgg16", "--name", "three", code=2)
+    assert err.count("\n") == 1 and "one published network at most" in err
+    _, err = said(
+        *words, "mobilenet_v2", "--backbone-weights", str(file), "--name", "t", "--thaw", "5", code=2
+    )
+    assert "has 4 blocks" in err
+
+
+def test_the_layers_of_a_view_change_together() -> None:
+    view = sorting_view(drawn("register", 7))
+    same = np.stack([view[0], view[0]])
+    for changed in changed_views(same, 3, np.random.default_rng(0)):
+        assert changed.shape == same.shape and (changed[0] == changed[1]).all()
+        assert np.abs(changed.astype(int) - same).mean() > 1
+
+
 def test_a_file_that_holds_other_weights_is_named_with_the_layer(published: Path, tmp_path: Path) -> None:
     wrong = r"alexnet\.pth: layer features\.0\.bias is \(64,\) in the file"
     with pytest.raises(MissingError, match=r"alexnet\.pth: layer features\.\S+ is .* in the file"):
-        load_backbone("vgg16", published / "alexnet.pth", DETECTOR)
+        load_backbone(("vgg16",), published / "alexnet.pth", DETECTOR)
     weights = read_pth(published / "alexnet.pth")
     weights["features.0.bias"] = torch.zeros(63)
     torch.save(weights, tmp_path / "alexnet.pth")
     with pytest.raises(MissingError, match=wrong.replace("64", "63")):
-        load_backbone("alexnet", tmp_path / "alexnet.pth", DETECTOR)
+        load_backbone(("alexnet",), tmp_path / "alexnet.pth", DETECTOR)
     whole = (published / "alexnet.pth").read_bytes()
     for name, data in (("cut.pth", whole[:5_000_000]), ("empty.pth", b""), ("text.pth", b"hello " * 99)):
         (tmp_path / name).write_bytes(data)
         with pytest.raises(MissingError, match=rf"{name}: is no whole \.pth file"):
-            load_backbone("alexnet", tmp_path / name, DETECTOR)
+            load_backbone(("alexnet",), tmp_path / name, DETECTOR)
     torch.save([1, 2], tmp_path / "list.pth")
     with pytest.raises(MissingError, match=r"list\.pth: holds no weights"):
-        load_backbone("alexnet", tmp_path / "list.pth", DETECTOR)
+        load_backbone(("alexnet",), tmp_path / "list.pth", DETECTOR)
     with pytest.raises(MissingError, match="holds a digit-classifier"):
-        load_backbone("detector", WEIGHTS / "digit_classifier.safetensors", DETECTOR)
+        load_backbone(("detector",), WEIGHTS / "digit_classifier.safetensors", DETECTOR)
 
 
 def test_a_download_that_fails_says_what_to_give(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -285,14 +329,14 @@ def test_a_download_that_fails_says_what_to_give(tmp_path: Path, monkeypatch: py
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.delenv("NO_PROXY", raising=False)
     with pytest.raises(MissingError, match=r"^the weights of resnet18 .*: give --backbone-weights FILE$"):
-        load_backbone("resnet18", None, DETECTOR)
+        load_backbone(("resnet18",), None, DETECTOR)
 
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, PageSorter, SorterConfig]:
     """A sorter of three kinds that learned nothing, as a checkpoint and as a network."""
     torch.manual_seed(3)
-    config = SorterConfig("detector", ("a", "b", "c"), hidden=8, temperature=0.25)
+    config = SorterConfig(("detector",), ("a", "b", "c"), hidden=8, temperature=0.25)
     network = PageSorter(config).eval()
     file = tmp_path_factory.mktemp("small") / "s.safetensors"
     save_checkpoint(file, network.state_dict(), Metadata("page-sorter", asdict(config)))
@@ -305,7 +349,7 @@ def test_a_sorter_that_is_kept_says_the_same_in_a_batch_and_among_threads(
     file, network, config = small
     sorter = load_sorter(file, "cpu")
     pages = [drawn("letter", 1), drawn("register", 2), drawn("cover", 3)]
-    views = torch.from_numpy(np.stack([sorting_view(page) for page in pages])[:, None]).float() / 255
+    views = torch.from_numpy(np.stack([sorting_view(page) for page in pages])).float() / 255
     with torch.inference_mode():
         together = calibrated(network(views).numpy(), config.temperature)
     alone = np.stack([sorter.sort(page) for page in pages])
@@ -333,7 +377,14 @@ def test_a_damaged_checkpoint_is_named(small: tuple[Path, PageSorter, SorterConf
         )
         return tmp_path / "s.safetensors"
 
-    for changes in ({"backbone": "vgg17"}, {"classes": ["a"]}, {"temperature": 0}, {"depth": 3}):
+    for changes in (
+        {"backbones": ["vgg17"]},
+        {"backbones": []},
+        {"backbones": ["detector"] * 2},
+        {"classes": ["a"]},
+        {"temperature": 0},
+        {"depth": 3},
+    ):
         with pytest.raises(MissingError, match=r"s\.safetensors: its configuration makes no page-sorter"):
             load_sorter(with_config(**changes), "cpu")
     with pytest.raises(MissingError, match=r"layer head\.classes\.bias is \(3,\) in the file"):
@@ -349,9 +400,10 @@ def test_neither_size_nor_shape_tells_a_page(folder: Path) -> None:
     page = drawn("register", 5)
     wide = cv2.resize(page, (page.shape[1] * 3, page.shape[0] * 2), interpolation=cv2.INTER_CUBIC)
     views = [sorting_view(page).astype(int), sorting_view(np.asarray(wide, np.uint8)).astype(int)]
-    assert views[0].shape == (VIEW_PX, VIEW_PX)
+    assert views[0].shape == (2, VIEW_PX, VIEW_PX)
     assert np.abs(views[0] - views[1]).mean() < 12 < views[0].std()
-    assert sorting_view(np.full((1, 1), 200, np.uint8)).max() == 0
+    ink, darkness = sorting_view(np.full((1, 1), 200, np.uint8))
+    assert ink.max() == 0 and (darkness == 55).all()
 
 
 def test_a_jpeg_is_decoded_smaller_and_looks_the_same(tmp_path: Path) -> None:
@@ -374,7 +426,7 @@ def test_a_jpeg_is_decoded_smaller_and_looks_the_same(tmp_path: Path) -> None:
         np.abs(views[0] - views[1]).mean() < 3
         and np.corrcoef(views[0].ravel(), views[1].ravel())[0, 1] > 0.99
     )
-    backbone, _ = load_backbone("detector", None, DETECTOR)
+    backbone, _ = load_backbone(("detector",), None, DETECTOR)
     seen = [features_of(backbone, view.astype(np.uint8), CPU) for view in views]
     assert np.corrcoef(*seen)[0, 1] > 0.999
     with pytest.raises(SourceError, match="megapixels"):
