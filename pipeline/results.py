@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, Table, bindparam, delete, select
 
 from pipeline.inserts import insert_rows, many
-from pipeline.page import Box, Detection, Number, Reading
+from pipeline.page import Alternative, Box, Detection, Number, Reading
 from pipeline.tables import detections, numbers, readings
 
 _DETECTIONS = (
@@ -59,6 +59,7 @@ def write_readings(
             "sort_key": sort_key(number.text),
             "confidence": float(number.confidence),
             "line": number.line,
+            "alternatives": alternatives_as_text(number.alternatives),
         }
         | _columns(number.box)
         for position, number in enumerate(grouped)
@@ -112,9 +113,25 @@ def read_readings(conn: Connection, ledger_id: int) -> tuple[tuple[Reading, ...]
             box_of(row),
             row.line,
             tuple(position for _, position in sorted(members.get(row.position, []))),
+            alternatives_of(row.alternatives),
         )
         for row in grouped
     )
+
+
+def alternatives_as_text(alternatives: Sequence[Alternative]) -> str:
+    """Return other readings of a number as they are stored.
+
+    >>> alternatives_as_text([Alternative("2378", 0.25, (3, 0, 7))])
+    '[["2378",0.25,[3,0,7]]]'
+    """
+    rows = [(one.text, float(one.probability), [int(i) for i in one.members]) for one in alternatives]
+    return json.dumps(rows, separators=(",", ":"))
+
+
+def alternatives_of(stored: str) -> tuple[Alternative, ...]:
+    """Return the other readings of a number from what is stored."""
+    return tuple(Alternative(text, chance, tuple(members)) for text, chance, members in json.loads(stored))
 
 
 def sort_key(text: str) -> str:

@@ -216,6 +216,8 @@ numbers = Table(
     Column("y0", Float, nullable=False),
     Column("x1", Float, nullable=False),
     Column("y1", Float, nullable=False),
+    # JSON, [[text, probability, [positions of the detections that it reads]], …], best first
+    Column("alternatives", Text, nullable=False, server_default="[]"),
     Index(None, "text"),
     Index(None, "sort_key"),
     Index(None, "confidence"),
