@@ -6,7 +6,7 @@ steps, and don't count.  Everything is done on a page made small and turned upri
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,15 +20,15 @@ Point = tuple[float, float]
 
 _WORK_PX = 1430  # the longer side of the page that rules are looked for on
 _FAINTEST = 0.045  # how much darker than the paper beside it a rule is at least
-_FAINT = 0.35  # of a table's rules the faintest is at least so dark as a share of the darker ones
+_FAINT = 0.3  # of a table's rules the faintest is at least so dark as a share of the darker ones
 _N_BANDS = 30  # a rule is followed through so many bands of the page
 _STEEPEST = 0.08  # rules lean by this at most: 4.6 degrees
-_KEPT = 0.4  # a rule of the table is at least so long, as a share of the longest one
+_KEPT = 0.5  # a rule of the table is at least so long, as a share of the longest one
 _SHORTEST = 0.3  # and the longest at least so long, as a share of the page
 _GAP = 0.04  # a rule may be interrupted so far (a stamp, a blot), as a share of the page
 _NEAR = 0.02  # rules that come so near to each other meet, as a share of the page
 _SAME = 0.008  # rules that stand so near are one (a double rule), as a share of the page
-_STEP = 0.06  # where its two sides differ by this much in brightness a line is an edge
+_STEP = 0.09  # where its two sides differ by this much in brightness a line is an edge
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +65,8 @@ def find_frame(grey: Grey) -> Frame:
     """Return the frame of a page: uint8 (H, W), 0 black to 255 white, upright but for a few degrees.
 
     A table has two vertical rules at least and a horizontal one that joins them, or three vertical ones.  Its
-    upper side is a rule, or where the vertical ones begin; its lower side too, for many tables are open below.
-    What lies beyond the ends of the horizontal rules belongs to the neighbouring page.
+    upper side is a rule, or where the vertical ones begin; its lower side is where they end, for many tables
+    are open below.  What lies beyond the ends of the upper rule belongs to the neighbouring page.
     """
     height, width = grey.shape
     scale = min(1.0, _WORK_PX / max(height, width))
@@ -93,7 +93,8 @@ def find_frame(grey: Grey) -> Frame:
 class _Rule:
     """A rule of the small page: at `along` it is at `offset + slope · along`, from `start` to `end`.
 
-    Of a vertical rule `along` is y and it is at an x; of a horizontal one the other way round.
+    Of a vertical rule `along` is y and it is at an x; of a horizontal one the other way round.  An `edge` may
+    be the shadow at the edge of a sheet, since its two sides are not equally light.
     """
 
     offset: float
@@ -101,6 +102,7 @@ class _Rule:
     start: float
     end: float
     darkness: float = 0.0
+    edge: bool = False
 
     def at(self, along: float) -> float:
         return self.offset + self.slope * along
@@ -135,6 +137,7 @@ def _ridges(page: Grey) -> Grey:
     smooth = cv2.blur(page, (1, 9))
     across = max(page.shape) // 90 | 1  # no rule is broader
     paper = cv2.morphologyEx(smooth, cv2.MORPH_CLOSE, np.ones((1, across), np.uint8))
+    paper = cv2.dilate(paper, np.ones((11, 1), np.uint8))  # where the rules of rows cross there is paper too
     return np.asarray(cv2.divide(cv2.subtract(paper, smooth), paper, scale=255), np.uint8)
 
 
@@ -173,8 +176,8 @@ def _common_slope(bands: Floats, height: int) -> float:
 
 
 def _rules(page: Grey, near: Sequence[float] | None = None) -> list[_Rule]:
-    """Return the vertical rules of an upright page, from left to right; with `near` only those near these x."""
-    height, width = page.shape
+    """Return the vertical rules of an upright page, from left to right; only those `near` an x, if given."""
+    height = page.shape[0]
     ridges = _ridges(page)
     strokes = _strokes(ridges, height // 22)
     bands, middles = _bands(strokes)
@@ -184,7 +187,7 @@ def _rules(page: Grey, near: Sequence[float] | None = None) -> list[_Rule]:
     candidates = np.flatnonzero((total == peaks) & (total > 0.12 * _N_BANDS))
     if near is not None:
         reach = 1.5 * _NEAR * max(page.shape)
-        candidates = np.array([x for x in candidates if min(abs(x - y) for y in near) <= reach], dtype=int)
+        candidates = np.array([x for x in candidates if any(abs(x - y) <= reach for y in near)], dtype=int)
     sides = cv2.dilate(page, np.ones((3, 9), np.uint8))  # without what is written there
     found: list[_Rule] = []
     for x in candidates:
@@ -194,13 +197,13 @@ def _rules(page: Grey, near: Sequence[float] | None = None) -> list[_Rule]:
         offset, slope = line
         start, end = _longest_run(strokes, offset, slope)
         rule = _Rule(offset, slope, start, end)
-        if rule.length >= _SHORTEST * height and not _is_edge(sides, rule):
-            found.append(replace(rule, darkness=_darkness(ridges, rule)))
+        if rule.length >= _SHORTEST * height:
+            found.append(replace(_measured(ridges, rule), edge=_is_edge(sides, rule)))
     return _joined(sorted(found, key=lambda rule: rule.middle), 2.0)
 
 
 def _fitted(bands: Floats, middles: Floats, x: float) -> tuple[float, float] | None:
-    """Return offset and slope of the rule that passes x in the middle of the page; None where there is none."""
+    """Return offset and slope of the rule that passes near x in the middle of the page; None without one."""
     offset, slope = x, 0.0
     centre = (middles[0] + middles[-1]) / 2
     n_bands, width = bands.shape
@@ -263,15 +266,23 @@ def _is_edge(sides: npt.NDArray[Any], rule: _Rule) -> bool:
     last = sides.shape[1] - 1
     if np.median(x) < 9 or np.median(x) > last - 9:
         return True  # there is nothing beyond it: no table ends there
-    left, right = (sides[y, (x + by).clip(0, last)].astype(float) for by in (-9, 9))
+    left, right = (sides[y, (x + by).clip(0, last)].astype(float) for by in (-7, 7))
     return bool(abs(np.median((left - right) / (left + right))) > _STEP / 2)
 
 
-def _darkness(ridges: Grey, rule: _Rule) -> float:
-    """Return how much darker than the paper a rule is where it is neither faded nor written over, 0 to 1."""
+def _measured(ridges: Grey, rule: _Rule) -> _Rule:
+    """Return a rule with its darkness, that of three quarters of its length at least, and with exact ends.
+
+    What shines through from the other side is faint, and letters below one another have gaps between them.
+    """
     y = np.arange(int(rule.start), int(rule.end))[:, None]
     x = np.rint(rule.offset + rule.slope * y).astype(int) + np.arange(-2, 3)
-    return float(np.median(ridges[y, x.clip(0, ridges.shape[1] - 1)].max(axis=1))) / 255
+    along = ridges[y, x.clip(0, ridges.shape[1] - 1)].max(axis=1)
+    darkness = float(np.percentile(along, 25))
+    first, last = np.flatnonzero(along >= darkness / 2)[[0, -1]]  # smoothing made it longer
+    return replace(
+        rule, start=rule.start + int(first), end=rule.start + int(last) + 1, darkness=darkness / 255
+    )
 
 
 def _joined(rules: Sequence[_Rule], near: float) -> list[_Rule]:
@@ -289,6 +300,7 @@ def _joined(rules: Sequence[_Rule], near: float) -> list[_Rule]:
             min(rule.start for rule in group),
             max(rule.end for rule in group),
             max(rule.darkness for rule in group),
+            all(rule.edge for rule in group),
         )
         for group in groups
     ]
@@ -299,14 +311,14 @@ def _table(page: Grey) -> tuple[Floats, list[float]] | None:
     height, width = page.shape
     near = _NEAR * max(height, width)
     upright = _joined(_rules(page), _SAME * max(height, width))
-    longest = max((rule.length for rule in upright), default=0.0)
-    upright = [rule for rule in upright if rule.length >= _KEPT * longest]
-    if len(upright) < 2:
-        return None
+    longest = max((rule.length for rule in upright if not rule.edge), default=0.0)
+    upright = [rule for rule in upright if rule.length >= max(_KEPT * longest, 1)]
     level = _rules(np.ascontiguousarray(page.T), [y for rule in upright for y in (rule.start, rule.end)])
     top = _top(upright, level, near)
-    if top is not None:
-        upright = [rule for rule in upright if top.start - near <= rule.at(top.middle) <= top.end + near]
+    if top is None:
+        upright = [rule for rule in upright if not rule.edge]
+    else:
+        upright = [rule for rule in upright if _joins(rule, top, near / 3)]
     strong = np.percentile([rule.darkness for rule in upright], 75) if upright else 0.0
     upright = [rule for rule in upright if rule.darkness >= _FAINT * strong]  # the others shine through
     if len(upright) < (2 if top is not None else 3):
@@ -319,7 +331,9 @@ def _table(page: Grey) -> tuple[Floats, list[float]] | None:
     below = [rule.slope for rule in level if rule.middle > height / 2]
     lean = float(np.median(below)) if below else top.slope
     bottom = _level_through([(rule.at(rule.end), rule.end) for rule in upright], lean)
-    quad = np.array([_crossing(side, end) for end, side in ((top, left), (top, right), (bottom, right), (bottom, left))])
+    quad = np.array(
+        [_crossing(side, end) for end, side in ((top, left), (top, right), (bottom, right), (bottom, left))]
+    )
     half = _Rule((top.offset + bottom.offset) / 2, (top.slope + bottom.slope) / 2, 0, 0)
     at = _mapped([_crossing(rule, half) for rule in upright[1:-1]], quad, _UNIT)[:, 0]
     return quad, [0.0, *at.tolist(), 1.0]
@@ -327,15 +341,25 @@ def _table(page: Grey) -> tuple[Floats, list[float]] | None:
 
 def _top(upright: Sequence[_Rule], level: Sequence[_Rule], near: float) -> _Rule | None:
     """Return the rule that most of the upright ones begin at, the upper one of equals."""
+
     def n_begun(rule: _Rule) -> int:
         return sum(
             abs(rule.at(one.at(one.start)) - one.start) <= near
             and rule.start - near <= one.at(one.start) <= rule.end + near
+            and not one.edge
             for one in upright
         )
 
-    best = max(level, key=n_begun, default=None)
+    best = max((rule for rule in level if not rule.edge), key=n_begun, default=None)
     return best if best is not None and n_begun(best) >= 2 else None
+
+
+def _joins(upright: _Rule, top: _Rule, near: float) -> bool:
+    """Say whether an upright rule is of the table below `top`: not beyond its ends, a shadow only at them."""
+    x = upright.at(top.middle)
+    return min(abs(x - end) for end in (top.start, top.end)) <= near or (
+        top.start < x < top.end and not upright.edge
+    )
 
 
 def _level_through(points: Sequence[Point], lean: float) -> _Rule:
@@ -352,10 +376,10 @@ def _sheet(small: Grey) -> Floats:
     """Return the corners (4, 2) of the sheet on a dark ground, or of the whole page."""
     height, width = small.shape
     whole = np.array([(0, 0), (width, 0), (width, height), (0, height)], dtype=np.float64) - 0.5
-    light = (cv2.blur(small, (9, 9)) > 0.5 * np.percentile(small, 75)).astype(np.uint8)
+    light = (cv2.blur(small, (9, 9)) > 0.5 * np.percentile(small, 90)).astype(np.uint8)
     outlines, _ = cv2.findContours(light, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     largest = max(outlines, key=cv2.contourArea, default=None)
-    if largest is None or cv2.contourArea(largest) < height * width / 2:
+    if largest is None or cv2.contourArea(largest) < height * width / 3:
         return whole
     (x, y), (w, h), degrees = cv2.minAreaRect(largest)
     if (w - 1) * (h - 1) < 1 or _is_about_whole(w + 1, h + 1, small.shape):
