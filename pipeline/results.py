@@ -8,8 +8,9 @@ from sqlalchemy import Connection, Row, Table, bindparam, delete, select
 
 from pipeline.inserts import insert_rows, many
 from pipeline.page import Alternative, Box, Detection, Number, Reading
-from pipeline.tables import detections, numbers, readings
+from pipeline.tables import detections, fields, numbers, readings, records
 
+_DIGITS = "0123456789"
 _DETECTIONS = (
     select(detections).where(detections.c.ledger_id == bindparam("of_ledger")).order_by(detections.c.position)
 )
@@ -70,7 +71,7 @@ def write_readings(
 
 def forget_results(conn: Connection, ledger_ids: Sequence[int]) -> None:
     """Delete whatever was found and read on pages, by their rows of the ledger."""
-    for table in (numbers, readings, detections):
+    for table in (fields, records, numbers, readings, detections):
         conn.execute(delete(table).where(table.c.ledger_id.in_(ledger_ids)))
 
 
@@ -137,11 +138,15 @@ def alternatives_of(stored: str) -> tuple[Alternative, ...]:
 def sort_key(text: str) -> str:
     """Return the key that sorts as the number does: how many digits without leading zeros, then these.
 
-    >>> sort_key("0042")
-    '000242'
+    Decimals stand behind a point, without zeros at their end.
+
+    >>> sort_key("0042"), sort_key("42.50")
+    ('000242', '000242.5')
     """
-    digits = "".join(char for char in text if char in "0123456789").lstrip("0")
-    return f"{len(digits):04d}{digits}"
+    whole, _, decimals = text.partition(".")
+    digits = "".join(char for char in whole if char in _DIGITS).lstrip("0")
+    decimals = "".join(char for char in decimals if char in _DIGITS).rstrip("0")
+    return f"{len(digits):04d}{digits}" + (f".{decimals}" if decimals else "")
 
 
 def box_of(row: Row[Any]) -> Box:

@@ -1,0 +1,209 @@
+"""Frames, forms, records and corrections, to rows and back; each works in the caller's transaction."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple, dataclass, replace
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, select
+
+from pipeline.forms import Form
+from pipeline.frames import Frame
+from pipeline.inserts import insert_rows, many
+from pipeline.page import Box
+from pipeline.records import NETWORK, PERSON, Record, Value, normalised, values_by_name
+from pipeline.results import alternatives_as_text, alternatives_of, sort_key
+from pipeline.tables import corrections, fields, forms, frames, ledger, records
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """What a person said a field reads, in the row that begins about `place`, a share of the frame."""
+
+    field: str
+    place: float
+    text: str
+    was: str
+    who: str
+    made_at: float
+
+
+def keep_form(conn: Connection, sha256: str, name: str, source: str, *, now: float) -> int:
+    """Return the id of a form by its hash, kept with its text if it is new."""
+    known = conn.scalar(select(forms.c.id).where(forms.c.sha256 == sha256))
+    if known is not None:
+        return int(known)
+    values = {"sha256": sha256, "name": name, "source": source, "added_at": now}
+    return int(conn.execute(insert(forms).values(values).returning(forms.c.id)).scalar_one())
+
+
+def write_frame(conn: Connection, ledger_id: int, frame: Frame) -> None:
+    """Keep where the printed table of a page stands."""
+    conn.execute(delete(frames).where(frames.c.ledger_id == ledger_id))
+    values = {
+        "ledger_id": ledger_id,
+        "corners": json.dumps([[round(x, 2), round(y, 2)] for x, y in frame.corners]),
+        "rules": json.dumps(list(frame.rules)),
+        "printed": frame.printed,
+    }
+    conn.execute(insert(frames).values(values))
+
+
+def read_frame(conn: Connection, ledger_id: int) -> Frame | None:
+    """Return where the printed table of a page stands; None where nobody has looked yet."""
+    row = conn.execute(select(frames).where(frames.c.ledger_id == ledger_id)).one_or_none()
+    if row is None:
+        return None
+    a, b, c, d = ((float(x), float(y)) for x, y in json.loads(row.corners))
+    return Frame((a, b, c, d), tuple(json.loads(row.rules)), row.printed)
+
+
+def write_records(conn: Connection, ledger_id: int, form_id: int, made: Sequence[Record]) -> None:
+    """Put records of a page in the place of those that it had."""
+    forget_records(conn, [ledger_id])
+    if not made:
+        return
+    dialect = conn.dialect.name
+    rows = [
+        {
+            "ledger_id": ledger_id,
+            "position": record.position,
+            "form_id": form_id,
+            "start": record.start,
+            "end": record.end,
+            "confidence": record.confidence,
+            "flagged": record.flagged,
+        }
+        for record in made
+    ]
+    of_fields = [_field_row(ledger_id, record, value) for record in made for value in record.values]
+    conn.execute(insert_rows(dialect, records), many(dialect, rows))
+    conn.execute(insert_rows(dialect, fields), many(dialect, of_fields))
+
+
+def forget_records(conn: Connection, ledger_ids: Sequence[int]) -> None:
+    """Delete the records of pages, by their rows of the ledger; corrections stay."""
+    conn.execute(delete(fields).where(fields.c.ledger_id.in_(ledger_ids)))
+    conn.execute(delete(records).where(records.c.ledger_id.in_(ledger_ids)))
+
+
+def read_values(conn: Connection, condition: ColumnElement[bool]) -> Iterator[tuple[int, int, Value]]:
+    """Yield the ledger row, the record's position and the value of fields that meet a condition."""
+    query = select(fields).where(condition).order_by(fields.c.ledger_id, fields.c.record, fields.c.name)
+    for row in conn.execute(query):
+        yield row.ledger_id, row.record, _value(row)
+
+
+def corrections_of(conn: Connection, page_id: int) -> tuple[Correction, ...]:
+    """Return what people corrected on a page, the oldest first."""
+    query = select(corrections).where(corrections.c.page_id == page_id).order_by(corrections.c.id)
+    return tuple(
+        Correction(row.field, row.place, row.text, row.was, row.who, row.made_at)
+        for row in conn.execute(query)
+    )
+
+
+def add_correction(conn: Connection, page_id: int, correction: Correction) -> None:
+    """Keep what a person said a field of a page reads."""
+    values = {
+        "page_id": page_id,
+        "field": correction.field,
+        "place": correction.place,
+        "text": correction.text,
+        "was": correction.was,
+        "who": correction.who,
+        "made_at": correction.made_at,
+    }
+    conn.execute(insert(corrections).values(values))
+
+
+def with_corrections(made: Sequence[Record], said: Sequence[Correction], form: Form) -> tuple[Record, ...]:
+    """Return records with what people said in its place, the newest of several.
+
+    A correction belongs to the row whose beginning is the nearest to where it stood, if that is within half
+    a row.
+    """
+    of = values_by_name(form)
+    after = list(made)
+    for correction in said:
+        holding = [k for k, record in enumerate(after) if record.has(correction.field)]
+        if not holding:
+            continue
+        row = min(holding, key=lambda k: abs(after[k].start - correction.place))
+        record = after[row]
+        if abs(record.start - correction.place) > (record.end - record.start) / 2:
+            continue
+        values = tuple(
+            replace(
+                value,
+                text=correction.text,
+                value=normalised(correction.text, of[value.column]),
+                confidence=1.0,
+                made_by=PERSON,
+                replaced=value.replaced if value.made_by == PERSON else value.text,
+                flag=None,
+            )
+            if value.column == correction.field
+            else value
+            for value in record.values
+        )
+        after[row] = replace(record, values=values)
+    return tuple(after)
+
+
+def counts(conn: Connection, ledger_ids: Sequence[int]) -> tuple[int, int, int]:
+    """Return how many records pages have, how many of them are flagged, and how many values rules chose."""
+    of_pages = records.c.ledger_id.in_(ledger_ids)
+    n, flagged = conn.execute(
+        select(func.count(), func.count().filter(records.c.flagged)).select_from(records).where(of_pages)
+    ).one()
+    by_rules = conn.scalar(
+        select(func.count())
+        .select_from(fields)
+        .where(fields.c.ledger_id.in_(ledger_ids), fields.c.made_by == "rule")
+    )
+    return n, flagged, by_rules or 0
+
+
+def page_of_ledger(conn: Connection, ledger_id: int) -> int:
+    """Return the page of a row of the ledger."""
+    return int(conn.execute(select(ledger.c.page_id).where(ledger.c.id == ledger_id)).scalar_one())
+
+
+def _field_row(ledger_id: int, record: Record, value: Value) -> dict[str, Any]:
+    x0, y0, x1, y1 = (None,) * 4 if value.box is None else astuple(value.box)
+    return {
+        "ledger_id": ledger_id,
+        "record": record.position,
+        "name": value.column,
+        "text": value.text,
+        "value": value.value,
+        "sort_key": sort_key(value.value),
+        "confidence": value.confidence,
+        "made_by": value.made_by,
+        "replaced": value.replaced,
+        "flag": value.flag,
+        "x0": x0,
+        "y0": y0,
+        "x1": x1,
+        "y1": y1,
+        "numbers": json.dumps(list(value.numbers)),
+        "members": json.dumps(list(value.members)),
+        "alternatives": alternatives_as_text(value.alternatives),
+    }
+
+
+def _value(row: Row[Any]) -> Value:
+    return Value(
+        row.name,
+        row.text,
+        row.value,
+        row.confidence,
+        None if row.x0 is None else Box(row.x0, row.y0, row.x1, row.y1),
+        tuple(json.loads(row.numbers)),
+        tuple(json.loads(row.members)),
+        alternatives_of(row.alternatives),
+        row.made_by or NETWORK,
+        row.replaced,
+        row.flag,
+    )

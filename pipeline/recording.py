@@ -1,0 +1,66 @@
+"""A form applied to pages that were read: their records made, ruled, corrected and kept."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, select
+
+from pipeline.forms import Form
+from pipeline.frames import Frame
+from pipeline.matching import documents_meant, is_replaced, is_shown, starts_with
+from pipeline.record_store import corrections_of, page_of_ledger, with_corrections, write_records
+from pipeline.records import Record, build_records
+from pipeline.results import read_detections, read_readings
+from pipeline.rules import apply_rules
+from pipeline.sorting import BETWEEN
+from pipeline.tables import DONE, ledger, pages
+
+
+@dataclass(frozen=True, slots=True)
+class ReadPage:
+    """A page that was read, in the run that is shown."""
+
+    ledger_id: int
+    page_id: int
+    run_id: int
+
+
+def read_pages(conn: Connection, named: Sequence[tuple[str, int | None]], kind: str | None) -> list[ReadPage]:
+    """Return the pages that were read, of documents and pages (from 1) that are named; all where none are.
+
+    `kind` leaves only those of a kind.  Raises UsageError for a document that is not there.
+    """
+    query = (
+        select(ledger.c.id, ledger.c.page_id, ledger.c.run_id)
+        .join(pages, pages.c.id == ledger.c.page_id)
+        .where(is_shown(), ledger.c.state == DONE, ~is_replaced(pages.c.document_id))
+        .order_by(pages.c.document_id, pages.c.page_index)
+    )
+    if kind is not None:
+        query = query.where((ledger.c.kind == kind) | starts_with(ledger.c.kind, kind + BETWEEN))
+    if not named:
+        return [ReadPage(*row) for row in conn.execute(query)]
+    found: dict[ReadPage, None] = {}
+    for document, page in named:
+        of_document = query.where(pages.c.document_id.in_(documents_meant(conn, document)))
+        if page is not None:
+            of_document = of_document.where(pages.c.page_index == page - 1)
+        found |= dict.fromkeys(ReadPage(*row) for row in conn.execute(of_document))
+    return list(found)
+
+
+def make_records(conn: Connection, ledger_id: int, form: Form, frame: Frame) -> tuple[Record, ...]:
+    """Return the records of a page that was read: by the form, its rules, then what people corrected."""
+    readings, numbers = read_readings(conn, ledger_id)
+    made = build_records(read_detections(conn, ledger_id), readings, numbers, frame, form)
+    said = corrections_of(conn, page_of_ledger(conn, ledger_id))
+    return with_corrections(apply_rules(made, form), said, form)
+
+
+def apply_form(
+    conn: Connection, ledger_id: int, form_id: int, form: Form, frame: Frame
+) -> tuple[Record, ...]:
+    """Put a page's records by a form in the place of those that it had; return them."""
+    made = make_records(conn, ledger_id, form, frame)
+    write_records(conn, ledger_id, form_id, made)
+    return made
