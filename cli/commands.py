@@ -53,6 +53,11 @@ COMMANDS = {
         "Say which kind pages are, where a sorter is in doubt or wrong.",
         ("KIND", "DRY_RUN", "JSON"),
     ),
+    "form": Command(
+        "cli.form:form",
+        "Say what stands in which column of a printed table.",
+        ("NEW_OUTPUT", "NEW_PICTURE", "CHECK_OUTPUT", "CHECK_JSON"),
+    ),
     "export": Command("cli.export:export", "Write what was read to a file.", ("DIGITS_OUTPUT",)),
     "evaluate": Command(
         "cli.evaluate:evaluate",
