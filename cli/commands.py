@@ -42,7 +42,11 @@ COMMANDS = {
             *("ORDER", "LIMIT", "JSON", "CSV"),
         ),
     ),
-    "show": Command("cli.show:show", "Draw a page with its boxes, digits and doubts.", ("OUTPUT",)),
+    "show": Command(
+        "cli.show:show",
+        "Draw a page with its boxes, digits and doubts.",
+        ("OUTPUT", "ALTERNATIVES", "JSON"),
+    ),
     "failed": Command(
         "cli.failed:failed",
         "List pages that could not be read, see why, try them again.",
