@@ -42,7 +42,11 @@ COMMANDS = {
             *("ORDER", "LIMIT", "JSON", "CSV"),
         ),
     ),
-    "show": Command("cli.show:show", "Draw a page with its boxes, digits and doubts.", ("OUTPUT",)),
+    "show": Command(
+        "cli.show:show",
+        "Draw a page with its boxes, digits and doubts.",
+        ("OUTPUT", "ALTERNATIVES", "JSON"),
+    ),
     "failed": Command(
         "cli.failed:failed",
         "List pages that could not be read, see why, try them again.",
@@ -52,6 +56,11 @@ COMMANDS = {
         "cli.sort:sort",
         "Say which kind pages are, where a sorter is in doubt or wrong.",
         ("KIND", "DRY_RUN", "JSON"),
+    ),
+    "form": Command(
+        "cli.form:form",
+        "Say what stands in which column of a printed table.",
+        ("NEW_OUTPUT", "NEW_PICTURE", "CHECK_OUTPUT", "CHECK_JSON"),
     ),
     "export": Command("cli.export:export", "Write what was read to a file.", ("DIGITS_OUTPUT",)),
     "evaluate": Command(

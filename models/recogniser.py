@@ -90,6 +90,8 @@ def log_chances(columns: Tensor, texts: Sequence[str]) -> Tensor:
 
     It is minus infinity where a text has no room in the columns.
     """
+    if not texts:  # torch refuses none
+        return columns.new_zeros(0)
     digits = torch.tensor([int(digit) for text in texts for digit in text], dtype=torch.long)
     lengths = torch.tensor([len(text) for text in texts], dtype=torch.long)
     n_columns = torch.full((len(texts),), columns.shape[1], dtype=torch.long)

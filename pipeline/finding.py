@@ -118,9 +118,9 @@ def _with_pages(conn: Connection, wanted: Filter, of_number: Sequence[ColumnElem
                 .limit(1)
                 .lateral()
             )
-            return select(numbers, *page.c).join(page, true())
+            return select(*_OF_NUMBER, *page.c).join(page, true())
     return (
-        select(numbers, *where_it_is)
+        select(*_OF_NUMBER, *where_it_is)
         .join(ledger, ledger_id == numbers.c.ledger_id)
         .join(pages, page_id == ledger.c.page_id)
         .where(is_shown())

@@ -137,7 +137,7 @@ def _ridges(page: Grey) -> Grey:
     smooth = cv2.blur(page, (1, 9))
     across = max(page.shape) // 90 | 1  # no rule is broader
     paper = cv2.morphologyEx(smooth, cv2.MORPH_CLOSE, np.ones((1, across), np.uint8))
-    paper = cv2.dilate(paper, np.ones((11, 1), np.uint8))  # where the rules of rows cross there is paper too
+    paper = cv2.morphologyEx(paper, cv2.MORPH_CLOSE, np.ones((15, 1), np.uint8))  # below rules of rows too
     return np.asarray(cv2.divide(cv2.subtract(paper, smooth), paper, scale=255), np.uint8)
 
 
@@ -318,7 +318,7 @@ def _table(page: Grey) -> tuple[Floats, list[float]] | None:
     if top is None:
         upright = [rule for rule in upright if not rule.edge]
     else:
-        upright = [rule for rule in upright if _joins(rule, top, near / 3)]
+        upright = [rule for rule in upright if _joins(rule, top, near / 2)]
     strong = np.percentile([rule.darkness for rule in upright], 75) if upright else 0.0
     upright = [rule for rule in upright if rule.darkness >= _FAINT * strong]  # the others shine through
     if len(upright) < (2 if top is not None else 3):
