@@ -53,7 +53,14 @@ COMMANDS = {
         "Say which kind pages are, where a sorter is in doubt or wrong.",
         ("KIND", "DRY_RUN", "JSON"),
     ),
-    "export": Command("cli.export:export", "Write what was read to a file.", ("DIGITS_OUTPUT",)),
+    "export": Command(
+        "cli.export:export",
+        "Write what was read to a file.",
+        (
+            *("DIGITS_OUTPUT", "CSV_OUTPUT", "JSONL_OUTPUT", "PARQUET_OUTPUT", "PARQUET_DIGITS"),
+            *("ALTO_OUTPUT", "PAGE_OUTPUT", "COCO_OUTPUT"),
+        ),
+    ),
     "evaluate": Command(
         "cli.evaluate:evaluate",
         "Measure how well pages are read whose truth is known.",
