@@ -118,9 +118,16 @@ class _Upright:
                 sideways = at_end and abs(x - own_x) > abs(y - own_y)
                 own, other = (own_x, x) if sideways else (own_y, y)
                 middle = round((own + other) / 2)
-                if min(own, other) < middle < max(own, other):  # else no pixel's edge is between the two
-                    side = ("left", "right") if sideways else ("top", "bottom")
-                    setattr(column, side[other > own], middle)
+                if not min(own, other) < middle < max(own, other):
+                    continue  # they are so close that no pixel's edge is between them
+                if sideways and other < own:
+                    column.left = middle
+                elif sideways:
+                    column.right = middle
+                elif other < own:
+                    column.top = middle
+                else:
+                    column.bottom = middle
 
     def _baseline(self, members: Sequence[int], left: int, right: int) -> tuple[Point, Point]:
         """Return the line that digits stand on: all of a page have one slope, or none where that misleads."""
