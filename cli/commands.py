@@ -60,9 +60,16 @@ COMMANDS = {
     "form": Command(
         "cli.form:form",
         "Say what stands in which column of a printed table.",
-        ("NEW_OUTPUT", "NEW_PICTURE", "CHECK_OUTPUT", "CHECK_JSON"),
+        ("NEW_OUTPUT", "NEW_PICTURE", "CHECK_OUTPUT", "CHECK_JSON", "APPLY_KIND", "APPLY_JSON"),
     ),
-    "export": Command("cli.export:export", "Write what was read to a file.", ("DIGITS_OUTPUT",)),
+    "export": Command(
+        "cli.export:export",
+        "Write what was read to a file.",
+        (
+            *("DIGITS_OUTPUT", "CSV_OUTPUT", "JSONL_OUTPUT", "PARQUET_OUTPUT", "PARQUET_DIGITS"),
+            *("ALTO_OUTPUT", "PAGE_OUTPUT", "COCO_OUTPUT"),
+        ),
+    ),
     "evaluate": Command(
         "cli.evaluate:evaluate",
         "Measure how well pages are read whose truth is known.",
@@ -102,7 +109,7 @@ COMMANDS = {
             *("RESCORER_OUTPUT", "RESCORER_MINUTES", "RESCORER_SEED", "RESCORER_HANDS"),
             *(f"RECOGNISER_{option}" for option in (*_TRAINING, "BOXES")),
             *("JUDGE_OUTPUT", "JUDGE_MINUTES", "JUDGE_SEED", "JUDGE_HANDS"),
-            *("SORTER_DATA", "SORTER_NAME", "SORTER_OUTPUT", "SORTER_BACKBONE", "SORTER_BACKBONE_WEIGHTS"),
+            *("SORTER_DATA", "SORTER_NAME", "SORTER_OUTPUT", "SORTER_BACKBONES", "SORTER_BACKBONE_WEIGHTS"),
             *("SORTER_THAW", "SORTER_SEED", "SORTER_JSON"),
         ),
     ),

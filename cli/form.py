@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from cli.form_apply import apply
 from cli.options import A_FILE, FILE, common_options, json_option, scan_options, settings_of
 from cli.scans import split_page
 from pipeline.errors import UsageError
@@ -21,6 +22,7 @@ def form() -> None:
     Examples:
       archive form new scans/p7.jpg -o notary.toml
       archive form check notary.toml scans/
+      archive form apply notary.toml
     """
 
 
@@ -79,3 +81,6 @@ def check_form(
     if output is not None and output.exists() and not output.is_dir():
         raise UsageError(f"{output} is no folder; name one for the pictures")
     try_form(settings_of(ctx, promoted=False), form_file, pages, output, as_json=json)
+
+
+form.add_command(apply)

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.options import A_FILE, common_options, database_of, json_option, settings_of
-from cli.scans import split_page
+from cli.scans import render_dpi, split_page
 from cli.terminal import SCHEMA_VERSION, counted, print_json, say, shown_path
 from pipeline.errors import SourceError, StorageError
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
+    from pipeline.forms import Form
     from pipeline.frames import Frame
     from pipeline.recording import ReadPage
     from pipeline.settings import Settings
@@ -112,6 +113,7 @@ def _frame(db: "Engine", settings: "Settings", page: "ReadPage") -> "Frame | Non
     with reading(db) as conn:
         known = read_frame(conn, page.ledger_id)
         source = page_source(conn, page.page_id)
+        dpi = render_dpi(conn, page.run_id, settings)
     if known is not None:
         return known
     try:
@@ -121,7 +123,7 @@ def _frame(db: "Engine", settings: "Settings", page: "ReadPage") -> "Frame | Non
             source.member,
             source.frame,
             max_pixels=settings.max_pixels,
-            render_dpi=settings.render_dpi,
+            render_dpi=dpi,
         )
     except (SourceError, StorageError) as error:
         shown = shown_path(source.paths[0].path) if source.paths else f"page {page.page_id}"
@@ -130,17 +132,18 @@ def _frame(db: "Engine", settings: "Settings", page: "ReadPage") -> "Frame | Non
     return find_frame(grey)
 
 
-def _record(db: "Engine", page: "ReadPage", form_id: int, form: "object", frame: "Frame", tally: _Tally) -> None:
+def _record(db: "Engine", page: "ReadPage", form_id: int, form: "Form", frame: "Frame", tally: _Tally) -> None:
     from pipeline.database import writing
     from pipeline.record_store import write_frame
     from pipeline.recording import apply_form
-    from pipeline.records import RULE
+    from pipeline.records import PAGE, RULE
 
     with writing(db) as conn:
         write_frame(conn, page.ledger_id, frame)
         made = apply_form(conn, page.ledger_id, form_id, form, frame)
     tally.n_pages += 1
-    tally.n_records += len(made)
+    rows = [record for record in made if record.position != PAGE]
+    tally.n_records += len(rows)
     tally.n_flagged += sum(record.flagged for record in made)
     tally.n_by_rules += sum(value.made_by == RULE for record in made for value in record.values)
-    tally.n_without += not made
+    tally.n_without += not rows

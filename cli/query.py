@@ -1,11 +1,8 @@
 """`archive query`: find numbers that were read."""
 
-import csv as csv_format
-import json as json_format
 import sys
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import asdict
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -26,7 +23,6 @@ COLUMNS = (
     Column("LINE", right=True),
     Column("DOCUMENT", shortened=True),
 )
-CSV_TITLES = ("number", "confidence", "document", "page", "line", "position", "x0", "y0", "x1", "y1")
 
 
 @click.command()
@@ -89,6 +85,7 @@ def query(
       archive query --csv --limit 0 > numbers.csv
     """
     from pipeline.database import reading
+    from pipeline.export_csv import write_csv
     from pipeline.queries import Filter, find_numbers
 
     if json and csv:
@@ -118,7 +115,7 @@ def query(
         if json:
             _print_json(rows)
         elif csv:
-            _print_csv(rows)
+            write_csv(sys.stdout, rows)
         else:
             _print_table(rows, limit or None)
 
@@ -138,34 +135,15 @@ def _print_table(rows: "Iterator[NumberRow]", limit: int | None) -> None:
 
 
 def _print_json(rows: "Iterator[NumberRow]") -> None:
+    from pipeline.export_jsonl import number_json
+
     # by hand, one number a line: a million numbers need not be in memory to be printed
     print(f'{{"schema_version": {SCHEMA_VERSION}, "numbers": [', end="")
     between = "\n"
     for row in rows:
-        value = {
-            "number": row.text,
-            "confidence": round(row.confidence, 6),
-            "document": row.path,
-            "page": row.page,
-            "line": row.line,
-            "position": row.position,
-            "box": [round(edge, 2) for edge in asdict(row.box).values()],
-            "kind": row.kind,
-            "document_id": row.document_id,
-            "run_id": row.run_id,
-        }
-        print(between + json_format.dumps(value, ensure_ascii=False), end="")
+        print(between + number_json(row), end="")
         between = ",\n"
     print("\n]}")
-
-
-def _print_csv(rows: "Iterator[NumberRow]") -> None:
-    # text quoted, counts not: whoever reads the file can tell "0042" from 42
-    out = csv_format.writer(sys.stdout, quoting=csv_format.QUOTE_NONNUMERIC, lineterminator="\n")
-    out.writerow(CSV_TITLES)
-    for row in rows:
-        box = (round(edge, 2) for edge in asdict(row.box).values())
-        out.writerow((row.text, round(row.confidence, 6), row.path, row.page, row.line, row.position, *box))
 
 
 def _with(first: tuple[str, ...], rest: Iterator[tuple[str, ...]]) -> Iterator[tuple[str, ...]]:

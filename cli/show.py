@@ -9,7 +9,7 @@ import click
 
 from cli.options import common_options, database_of, json_option, settings_of
 from cli.output import STDOUT, replacing
-from cli.scans import page_pixels, refuse_scan, split_page
+from cli.scans import page_pixels, refuse_scan, render_dpi, split_page
 from cli.terminal import GAP, SCHEMA_VERSION, Column, counted, print_json, print_table, say, terminal_width
 from pipeline.errors import SourceError, UsageError
 
@@ -71,7 +71,7 @@ def show(ctx: click.Context, document: str, output: Path | None, alternatives: b
         result = queries.page_result(conn, source.page_id)
         if output is not None:
             refuse_scan(conn, output)
-        dpi = _render_dpi(conn, result.run_id, settings)
+        dpi = render_dpi(conn, result.run_id, settings)
     if result.state == "failed":
         raise SourceError(f"{name}, page {page}, could not be read: {result.reason}")
     if result.state == "skipped":
@@ -118,16 +118,6 @@ def _draw(
     n_digits = sum(reading.digit is not None for reading in result.readings)
     where = "" if output == STDOUT else f" → {output}"
     say(f"{counted(n_digits, 'digit')}, {counted(len(result.numbers), 'number')}{where}")
-
-
-def _render_dpi(conn: "Connection", run_id: int, settings: "Settings") -> int:
-    """Return the dpi of the run, for the boxes are in the pixels of its pages."""
-    from sqlalchemy import select
-
-    from pipeline.tables import runs
-
-    written = conn.scalar(select(runs.c.settings).where(runs.c.id == run_id))
-    return int(json_format.loads(written or "{}").get("render_dpi", settings.render_dpi))
 
 
 def _print_alternatives(result: "PageResult") -> None:

@@ -78,7 +78,7 @@ class PublishedFeatures(nn.Module):
         super().__init__()
         import torchvision  # takes long, and our own backbone needs none of it
 
-        self._side_px = PUBLISHED[name]
+        self._side_px, self._mobile = PUBLISHED[name], name.startswith("mobilenet")
         with torch.device("meta"):  # without memory for the layers that are left out: VGG's are 500 MB
             self.network = torchvision.models.get_model(name, weights=None)
         self.network.avgpool = self.network.classifier = self.network.fc = nn.Identity()
@@ -105,7 +105,8 @@ class PublishedFeatures(nn.Module):
         """Return its parts that can be thawed, the last one last."""
         net = self.network
         if hasattr(net, "features"):
-            return list(net.features)
+            # MobileNet's last one belongs to its classes of photographs
+            return list(net.features)[:-1] if self._mobile else list(net.features)
         stem = nn.Sequential(net.conv1, net.bn1, net.relu, net.maxpool)
         return [stem, net.layer1, net.layer2, net.layer3, net.layer4]
 

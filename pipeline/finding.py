@@ -56,6 +56,21 @@ class NumberRow:
     ledger_id: int
     run_id: int
 
+    def values(self) -> dict[str, Any]:
+        """Return what is told of a number, by the names of JSON and of exports, rounded to what counts."""
+        return {
+            "number": self.text,
+            "confidence": round(self.confidence, 6),
+            "document": self.path,
+            "page": self.page,
+            "line": self.line,
+            "position": self.position,
+            "box": [round(edge, 2) for edge in self.box.corners],
+            "kind": self.kind,
+            "document_id": self.document_id,
+            "run_id": self.run_id,
+        }
+
 
 def find_numbers(conn: Connection, wanted: Filter) -> Generator[NumberRow, None, None]:
     """Yield the numbers that match; UsageError for a bound that is no number or an unknown document."""
