@@ -36,10 +36,10 @@ COMMANDS = {
     "status": Command("cli.status:status", "Show how far the archive is read.", ("WATCH", "JSON")),
     "query": Command(
         "cli.query:query",
-        "Find numbers that were read, and where they stand.",
+        "Find numbers that were read, where they stand, and rows of registers.",
         (
             *("PREFIX", "PATTERN", "MIN", "MAX", "DOCUMENT", "KIND", "PAGE", "CONFIDENCE", "DOUBTFUL"),
-            *("ORDER", "LIMIT", "JSON", "CSV"),
+            *("RECORD", "WISHES", "FORM", "FLAGGED", "ORDER", "LIMIT", "JSON", "CSV"),
         ),
     ),
     "show": Command(
@@ -57,6 +57,8 @@ COMMANDS = {
         "Say which kind pages are, where a sorter is in doubt or wrong.",
         ("KIND", "DRY_RUN", "JSON"),
     ),
+    "why": Command("cli.why:why", "Say where a value comes from.", ("JSON",)),
+    "correct": Command("cli.correct:correct", "Say what a value is.", ("WHO",)),
     "form": Command(
         "cli.form:form",
         "Say what stands in which column of a printed table.",

@@ -56,7 +56,7 @@ def apply(ctx: click.Context, form: Path, pages: tuple[str, ...], kind: str | No
       archive form apply notary.toml --kind table-register
     """
     from pipeline.database import reading, writing
-    from pipeline.forms import form_hash, read_form
+    from pipeline.forms import read_form
     from pipeline.record_store import keep_form
     from pipeline.recording import read_pages
 
@@ -68,7 +68,7 @@ def apply(ctx: click.Context, form: Path, pages: tuple[str, ...], kind: str | No
         with reading(db) as conn:
             found = read_pages(conn, [split_page(name) for name in pages], kind)
         with writing(db) as conn:
-            form_id = keep_form(conn, form_hash(checked), checked.name, source, now=time.time())
+            form_id = keep_form(conn, checked, source, now=time.time())
         with ThreadPoolExecutor(settings.threads or 1) as pool:
             for start in range(0, len(found), _AT_A_TIME):
                 some = found[start : start + _AT_A_TIME]
@@ -106,6 +106,7 @@ def _frame(db: "Engine", settings: "Settings", page: "ReadPage") -> "Frame | Non
     from pipeline.catalogue import page_source
     from pipeline.database import reading
     from pipeline.frames import find_frame
+    from pipeline.paths import path_to_text
     from pipeline.record_store import read_frame
     from pipeline.sources import read_page
     from workers.whereabouts import where_is
@@ -126,13 +127,15 @@ def _frame(db: "Engine", settings: "Settings", page: "ReadPage") -> "Frame | Non
             render_dpi=dpi,
         )
     except (SourceError, StorageError) as error:
-        shown = shown_path(source.paths[0].path) if source.paths else f"page {page.page_id}"
+        shown = shown_path(path_to_text(source.paths[0].path)) if source.paths else f"page {page.page_id}"
         say(f"{shown}: {error}")
         return None
     return find_frame(grey)
 
 
-def _record(db: "Engine", page: "ReadPage", form_id: int, form: "Form", frame: "Frame", tally: _Tally) -> None:
+def _record(
+    db: "Engine", page: "ReadPage", form_id: int, form: "Form", frame: "Frame", tally: _Tally
+) -> None:
     from pipeline.database import writing
     from pipeline.record_store import write_frame
     from pipeline.recording import apply_form

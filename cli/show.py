@@ -1,6 +1,5 @@
 """`archive show`: a page with what was read drawn into it, or what else its numbers may be."""
 
-import json as json_format
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,12 +13,9 @@ from cli.terminal import GAP, SCHEMA_VERSION, Column, counted, print_json, print
 from pipeline.errors import SourceError, UsageError
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
-
     from pipeline.catalogue import PageSource
     from pipeline.page import Alternative
     from pipeline.queries import PageResult
-    from pipeline.settings import Settings
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 TITLES = "NUMBER", "CONFIDENCE", "ALTERNATIVES"
@@ -59,7 +55,9 @@ def show(ctx: click.Context, document: str, output: Path | None, alternatives: b
     if json and not alternatives:
         raise UsageError("--json prints numbers: give --alternatives too")
     if alternatives and output == STDOUT:
-        raise UsageError("--alternatives prints to stdout, where the picture would be too: name a file for it")
+        raise UsageError(
+            "--alternatives prints to stdout, where the picture would be too: name a file for it"
+        )
     format = "PNG" if output in (None, STDOUT) else FORMATS.get(output.suffix.lower())
     if format is None:
         raise UsageError(f"{output}: which kind of picture? name it .png or .jpg")

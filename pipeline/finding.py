@@ -133,9 +133,9 @@ def _with_pages(conn: Connection, wanted: Filter, of_number: Sequence[ColumnElem
                 .limit(1)
                 .lateral()
             )
-            return select(*_OF_NUMBER, *page.c).join(page, true())
+            return select(numbers, *page.c).join(page, true())
     return (
-        select(*_OF_NUMBER, *where_it_is)
+        select(numbers, *where_it_is)
         .join(ledger, ledger_id == numbers.c.ledger_id)
         .join(pages, page_id == ledger.c.page_id)
         .where(is_shown())
@@ -184,12 +184,12 @@ def _page_conditions(conn: Connection, wanted: Filter, where: Found) -> Iterator
     else:
         yield ~is_replaced(where.document_id)
     if wanted.kind is not None:
-        yield _of_kind(conn, wanted.kind, where.kind)
+        yield of_kind(conn, wanted.kind, where.kind)
     if wanted.page is not None:
         yield where.page_index == wanted.page - 1
 
 
-def _of_kind(conn: Connection, kind: str, column: ColumnElement[str]) -> ColumnElement[bool]:
+def of_kind(conn: Connection, kind: str, column: ColumnElement[str]) -> ColumnElement[bool]:
     """Return the condition that a page is of a kind, or of one that a further sorter says it is."""
     of_any = (ledger.c.kind == kind) | starts_with(ledger.c.kind, kind + BETWEEN)
     if conn.execute(select(ledger.c.id).where(of_any).limit(1)).first() is None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, select
 
-from pipeline.forms import Form
+from pipeline.forms import Form, as_json, form_hash
 from pipeline.frames import Frame
 from pipeline.inserts import insert_rows, many
 from pipeline.page import Box
@@ -28,12 +28,19 @@ class Correction:
     made_at: float
 
 
-def keep_form(conn: Connection, sha256: str, name: str, source: str, *, now: float) -> int:
-    """Return the id of a form by its hash, kept with its text if it is new."""
+def keep_form(conn: Connection, form: Form, source: str, *, now: float) -> int:
+    """Return the id of a form, kept with the text of its file if it is new."""
+    sha256 = form_hash(form)
     known = conn.scalar(select(forms.c.id).where(forms.c.sha256 == sha256))
     if known is not None:
         return int(known)
-    values = {"sha256": sha256, "name": name, "source": source, "added_at": now}
+    values = {
+        "sha256": sha256,
+        "name": form.name,
+        "form": json.dumps(as_json(form), ensure_ascii=False),
+        "source": source,
+        "added_at": now,
+    }
     return int(conn.execute(insert(forms).values(values).returning(forms.c.id)).scalar_one())
 
 
@@ -76,7 +83,11 @@ def write_records(conn: Connection, ledger_id: int, form_id: int, made: Sequence
         }
         for record in made
     ]
-    of_fields = [_field_row(ledger_id, record, value) for record in made for value in record.values]
+    of_fields = [
+        _field_row(ledger_id, record, place, value)
+        for record in made
+        for place, value in enumerate(record.values)
+    ]
     conn.execute(insert_rows(dialect, records), many(dialect, rows))
     conn.execute(insert_rows(dialect, fields), many(dialect, of_fields))
 
@@ -89,7 +100,7 @@ def forget_records(conn: Connection, ledger_ids: Sequence[int]) -> None:
 
 def read_values(conn: Connection, condition: ColumnElement[bool]) -> Iterator[tuple[int, int, Value]]:
     """Yield the ledger row, the record's position and the value of fields that meet a condition."""
-    query = select(fields).where(condition).order_by(fields.c.ledger_id, fields.c.record, fields.c.name)
+    query = select(fields).where(condition).order_by(fields.c.ledger_id, fields.c.record, fields.c.place)
     for row in conn.execute(query):
         yield row.ledger_id, row.record, _value(row)
 
@@ -170,12 +181,13 @@ def page_of_ledger(conn: Connection, ledger_id: int) -> int:
     return int(conn.execute(select(ledger.c.page_id).where(ledger.c.id == ledger_id)).scalar_one())
 
 
-def _field_row(ledger_id: int, record: Record, value: Value) -> dict[str, Any]:
+def _field_row(ledger_id: int, record: Record, place: int, value: Value) -> dict[str, Any]:
     x0, y0, x1, y1 = (None,) * 4 if value.box is None else astuple(value.box)
     return {
         "ledger_id": ledger_id,
         "record": record.position,
         "name": value.column,
+        "place": place,
         "text": value.text,
         "value": value.value,
         "sort_key": sort_key(value.value),

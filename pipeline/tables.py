@@ -235,6 +235,7 @@ forms = Table(
     Column("id", Id, primary_key=True),
     Column("sha256", String(64), nullable=False, unique=True),
     Column("name", Sortable, nullable=False),
+    Column("form", Text, nullable=False),  # JSON, as `forms.as_json` says it
     Column("source", Text, nullable=False),  # the TOML, as it was
     Column("added_at", Float, nullable=False),
 )
@@ -270,6 +271,7 @@ fields = Table(
     Column("ledger_id", Id, primary_key=True),
     Column("record", Integer, primary_key=True),
     Column("name", Sortable, primary_key=True),
+    Column("place", Integer, nullable=False),  # of its column on the form, from 0
     Column("text", Sortable, nullable=False),  # as it is written; empty: nothing was read there
     Column("value", Sortable, nullable=False),
     Column("sort_key", Sortable, nullable=False),  # as of numbers, decimals behind a point

@@ -1,0 +1,113 @@
+"""What `archive query --record` prints: rows of registers with their fields."""
+
+import csv as csv_format
+import json as json_format
+import sys
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from cli.terminal import SCHEMA_VERSION, Column, print_table, say, shown_path
+
+if TYPE_CHECKING:
+    from pipeline.record_finding import RecordRow
+    from pipeline.records import Value
+
+_MARKS = {"rule": "*", "person": "!"}  # behind a value that no network says like this
+_FIRST = 50  # so many records say which columns a table has
+
+
+def print_records(rows: "Iterator[RecordRow]", limit: int | None) -> None:
+    """Print records as a table, a column for each field of the first ones."""
+    first = list(islice(rows, _FIRST))
+    if not first:
+        say("no record is like that")
+        return
+    names = _names(first)
+    columns = (
+        Column("ID"),
+        *(Column(name.upper(), right=True) for name in names),
+        Column("SURE", right=True),
+        Column("PAGE", right=True),
+        Column("DOCUMENT", shortened=True),
+    )
+    n_rows = print_table(columns, (_cells(row, names) for row in islice(_chained(first, rows), limit)))
+    shown = first[:limit]
+    if any(value.made_by == "rule" for row in shown for value in row.values):
+        say("* a rule chose this reading; archive why ID says what was read first")
+    if any(row.flagged for row in shown):
+        say("? a rule finds something wrong; archive why ID says what")
+    if (limit is not None and len(first) > limit) or next(rows, None) is not None:
+        say(f"… more than these {n_rows}: --limit 0 shows all")
+
+
+def print_records_json(rows: "Iterator[RecordRow]") -> None:
+    """Print records as JSON, one a line."""
+    print(f'{{"schema_version": {SCHEMA_VERSION}, "records": [', end="")
+    between = "\n"
+    for row in rows:
+        print(between + json_format.dumps(record_json(row), ensure_ascii=False), end="")
+        between = ",\n"
+    print("\n]}")
+
+
+def print_records_csv(rows: "Iterator[RecordRow]") -> None:
+    """Print records as CSV: the values of the fields of the first records, text quoted."""
+    first = list(islice(rows, _FIRST))
+    names = _names(first)
+    out = csv_format.writer(sys.stdout, quoting=csv_format.QUOTE_NONNUMERIC, lineterminator="\n")
+    out.writerow(("id", *names, "confidence", "flagged", "document", "page", "row"))
+    for row in _chained(first, rows):
+        of = {value.column: value.value for value in row.values}
+        cells = (of.get(name, "") for name in names)
+        out.writerow(
+            (row.id, *cells, round(row.confidence, 6), int(row.flagged), row.path, row.page, row.row)
+        )
+
+
+def record_json(row: "RecordRow") -> dict[str, Any]:
+    """Return a record as JSON says it."""
+    return {
+        "id": row.id,
+        "document": row.path,
+        "page": row.page,
+        "row": row.row,
+        "form": row.form,
+        "kind": row.kind,
+        "confidence": round(row.confidence, 6),
+        "flagged": row.flagged,
+        "run_id": row.run_id,
+        "fields": {value.column: value_json(value) for value in row.values},
+    }
+
+
+def value_json(value: "Value") -> dict[str, Any]:
+    """Return the value of a field as JSON says it."""
+    return {
+        "text": value.text,
+        "value": value.value,
+        "confidence": round(value.confidence, 6),
+        "made_by": value.made_by,
+        "replaced": value.replaced,
+        "flag": value.flag,
+        "box": None if value.box is None else [round(edge, 2) for edge in value.box.corners],
+    }
+
+
+def _names(rows: "Sequence[RecordRow]") -> list[str]:
+    return list(dict.fromkeys(value.column for row in rows for value in row.values))
+
+
+def _cells(row: "RecordRow", names: Sequence[str]) -> tuple[str, ...]:
+    of = {value.column: value for value in row.values}
+    shown = (_shown(of[name]) if name in of else "" for name in names)
+    return row.id, *shown, f"{row.confidence:.2f}", str(row.page), shown_path(row.path)
+
+
+def _shown(value: "Value") -> str:
+    return value.text + _MARKS.get(value.made_by, "") + ("?" if value.flag else "")
+
+
+def _chained(first: "Sequence[RecordRow]", rest: "Iterator[RecordRow]") -> "Iterator[RecordRow]":
+    yield from first
+    yield from rest

@@ -1,0 +1,224 @@
+"""Records found by what stands in their fields: current runs only, streamed."""
+
+import re
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+from sqlalchemy import ColumnElement, Connection, Select, and_, or_, select, tuple_
+
+from pipeline.errors import UsageError
+from pipeline.exports import STREAM, newest_path
+from pipeline.finding import of_kind
+from pipeline.matching import documents_meant, is_replaced, is_shown
+from pipeline.record_store import read_values
+from pipeline.records import Value
+from pipeline.results import sort_key
+from pipeline.tables import fields, forms, ledger, pages, records
+
+Sign = Literal["=", "<", "<=", ">", ">="]
+_AT_A_TIME = 200  # records whose fields are fetched at once
+_WISH = re.compile(r"\s*([^<>=]+?)\s*(<=|>=|=|<|>)\s*(.*?)\s*", re.DOTALL)
+_NUMBER = re.compile(r"\d+(\.\d+)?|\.\d+", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class FieldWish:
+    """What a field is to be: `no = 0042` as it is written or by its value, or a bound of its value."""
+
+    name: str
+    sign: Sign
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecordFilter:
+    """Which records are asked for; what is None doesn't matter.
+
+    `order` is `reading`, `confidence`, or the name of a field, after a `-` from high to low.
+    """
+
+    fields: tuple[FieldWish, ...] = ()
+    document: str | None = None
+    kind: str | None = None
+    page: int | None = None  # from 1
+    form: str | None = None
+    flagged: bool = False
+    min_confidence: float | None = None
+    max_confidence: float | None = None
+    order: str = "reading"
+    limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RecordRow:
+    """A record with where it stands; `page` and `row` count from 1, the page's own record is row 0."""
+
+    id: str  # of the ledger and the row, as `archive why` takes it
+    path: str
+    document_id: int
+    page: int
+    row: int
+    form: str
+    kind: str | None
+    confidence: float
+    flagged: bool
+    values: tuple[Value, ...]
+    run_id: int
+
+
+def parse_wish(text: str) -> FieldWish:
+    """Return what `no=1899` or `fee>=3.75` asks of a field; UsageError for anything else.
+
+    >>> parse_wish("fee>=3.75")
+    FieldWish(name='fee', sign='>=', text='3.75')
+    """
+    found = _WISH.fullmatch(text)
+    if found is None or not found[3]:
+        raise UsageError(f"{text!r} asks nothing of a field: write no=1899 or 'fee>=3.75'")
+    name, sign, value = found.groups()
+    if sign != "=" and not _NUMBER.fullmatch(value):
+        raise UsageError(f"{text!r}: {value!r} is no number to compare with")
+    return FieldWish(name, cast(Sign, sign), value)
+
+
+def find_records(conn: Connection, wanted: RecordFilter) -> Generator[RecordRow, None, None]:
+    """Yield the records that match; UsageError for a field, form, kind or document that is not there."""
+    _refuse_unknown(conn, wanted)
+    with conn.execute(_query(conn, wanted), execution_options=STREAM) as rows:
+        for some in rows.partitions(_AT_A_TIME):
+            keys = [(row.ledger_id, row.position) for row in some]
+            values: dict[tuple[int, int], list[Value]] = {key: [] for key in keys}
+            for ledger_id, record, value in read_values(conn, _among(conn, keys)):
+                values[ledger_id, record].append(value)
+            for row, key in zip(some, keys, strict=True):
+                yield RecordRow(
+                    record_id(*key),
+                    row.path,
+                    row.document_id,
+                    row.page_index + 1,
+                    row.position + 1,
+                    row.form,
+                    row.kind,
+                    row.confidence,
+                    row.flagged,
+                    tuple(values[key]),
+                    row.run_id,
+                )
+
+
+def record_id(ledger_id: int, position: int) -> str:
+    """Return what a record is called: its page's row of the ledger, and its row on the page from 1."""
+    return f"{ledger_id}.{position + 1}"
+
+
+def parse_id(text: str) -> tuple[int, int, str | None]:
+    """Return the ledger row, the position and the field (None: all) of `12.3` or `12.3.fee`; UsageError."""
+    ledger_id, _, rest = text.partition(".")
+    row, _, name = rest.partition(".")
+    if not (_is_count(ledger_id) and _is_count(row)):
+        raise UsageError(f"{text!r} is no record: ids look like 12.3 or 12.3.fee (`archive query --record`)")
+    return int(ledger_id), int(row) - 1, name or None
+
+
+def _is_count(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 19
+
+
+def _query(conn: Connection, wanted: RecordFilter) -> Select[Any]:
+    query = (
+        select(
+            records.c.ledger_id,
+            records.c.position,
+            records.c.confidence,
+            records.c.flagged,
+            forms.c.name.label("form"),
+            ledger.c.run_id,
+            ledger.c.kind,
+            pages.c.document_id,
+            pages.c.page_index,
+        )
+        .join(ledger, ledger.c.id == records.c.ledger_id)
+        .join(pages, pages.c.id == ledger.c.page_id)
+        .join(forms, forms.c.id == records.c.form_id)
+        .where(is_shown())
+    )
+    for wish in wanted.fields:
+        field = fields.alias()
+        query = query.join(
+            field,
+            and_(
+                field.c.ledger_id == records.c.ledger_id,
+                field.c.record == records.c.position,
+                field.c.name == wish.name,
+                _meets(field.c, wish),
+            ),
+        )
+    if wanted.document is not None:
+        query = query.where(pages.c.document_id.in_(documents_meant(conn, wanted.document)))
+    else:
+        query = query.where(~is_replaced(pages.c.document_id))
+    if wanted.kind is not None:
+        query = query.where(of_kind(conn, wanted.kind, ledger.c.kind))
+    if wanted.page is not None:
+        query = query.where(pages.c.page_index == wanted.page - 1)
+    if wanted.form is not None:
+        query = query.where(forms.c.name == wanted.form)
+    if wanted.flagged:
+        query = query.where(records.c.flagged)
+    if wanted.min_confidence is not None:
+        query = query.where(records.c.confidence >= wanted.min_confidence)
+    if wanted.max_confidence is not None:
+        query = query.where(records.c.confidence <= wanted.max_confidence)
+    place: list[ColumnElement[Any]] = [pages.c.document_id, pages.c.page_index, records.c.position]
+    if wanted.order == "confidence":
+        place.insert(0, records.c.confidence)
+    elif wanted.order != "reading":
+        field = fields.alias()
+        query = query.outerjoin(
+            field,
+            and_(
+                field.c.ledger_id == records.c.ledger_id,
+                field.c.record == records.c.position,
+                field.c.name == wanted.order.removeprefix("-"),
+            ),
+        )
+        place.insert(0, field.c.sort_key.desc() if wanted.order.startswith("-") else field.c.sort_key)
+    first = query.order_by(*place).limit(wanted.limit).subquery()
+    return select(first, newest_path(first.c.document_id))
+
+
+def _meets(field: Any, wish: FieldWish) -> ColumnElement[bool]:
+    """Return the condition that a field's value is as it is wished; each uses an index of name and value."""
+    if wish.sign == "=":
+        as_written = field.text == wish.text
+        if not _NUMBER.fullmatch(wish.text):
+            return cast(ColumnElement[bool], as_written)
+        # 22.50 finds 22|50, and 5 finds 05 where zeros say nothing
+        return and_(field.sort_key == sort_key(wish.text), or_(as_written, field.value == wish.text))
+    key = sort_key(wish.text)
+    bound = {
+        "<": field.sort_key < key,
+        "<=": field.sort_key <= key,
+        ">": field.sort_key > key,
+        ">=": field.sort_key >= key,
+    }[wish.sign]
+    return and_(bound, field.text != "")
+
+
+def _among(conn: Connection, keys: Sequence[tuple[int, int]]) -> ColumnElement[bool]:
+    return tuple_(fields.c.ledger_id, fields.c.record).in_(keys)
+
+
+def _refuse_unknown(conn: Connection, wanted: RecordFilter) -> None:
+    named = [wish.name for wish in wanted.fields]
+    if wanted.order not in ("reading", "confidence"):
+        named.append(wanted.order.removeprefix("-"))
+    for name in named:
+        if conn.execute(select(fields.c.name).where(fields.c.name == name).limit(1)).first() is None:
+            known = sorted(conn.scalars(select(fields.c.name).distinct()).all())
+            have = f"there are {', '.join(known)}" if known else "no form was applied yet"
+            raise UsageError(f"no record has a field {name!r}: {have}")
+    if wanted.form is not None and conn.scalar(select(forms.c.id).where(forms.c.name == wanted.form)) is None:
+        known = sorted(set(conn.scalars(select(forms.c.name)).all()))
+        raise UsageError(f"no form is called {wanted.form!r}: there are {', '.join(known) or 'none yet'}")
