@@ -18,6 +18,8 @@ from pipeline.page import Alternative, Box, Detection, Number, Reading
 SAME_LINE = 0.7  # of a digit's height: pieces no further apart are on one line
 ROW_ABOVE = 0.9  # of a digit's height above a row's own line, where what belongs to it begins
 _OVER = 0.02  # digits of an outer column may reach over the side of the frame so far
+_NEAR = 0.8  # of its width: a digit so near to the edge of a column goes with the digit beside it
+_LAST_DAY = 31
 _SIDE = 0.005  # a column that begins or ends so near to a side is an outer one
 RULE_MARK = "|"  # between whole units and cents, where the form prints a rule there
 
@@ -25,6 +27,7 @@ PAGE = -1  # the position of the record of what stands once on a page
 NETWORK, RULE, PERSON = "network", "rule", "person"  # what a value was made by
 
 Floats = npt.NDArray[np.float64]
+Place = Callable[[float, float], str | None]  # the column or field at a place of the frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +161,7 @@ def _of_page(read: _Read, form: Form) -> tuple[Record, ...]:
     return (Record(PAGE, 0.0, 0.0, tuple(values)),)
 
 
-def _pieces(read: _Read, place: Callable[[float, float], str | None]) -> Iterator[_Piece]:
+def _pieces(read: _Read, place: Place) -> Iterator[_Piece]:
     """Yield the numbers of a page by the column or field of their digits; one in several comes apart."""
     detections, readings, numbers, frame = read.detections, read.readings, read.numbers, read.frame
     corners = np.array([detection.box.corners for detection in detections], np.float64).reshape(-1, 4)
@@ -167,8 +170,13 @@ def _pieces(read: _Read, place: Callable[[float, float], str | None]) -> Iterato
     upper = frame.to_shares(np.column_stack([middle[:, 0], corners[:, 1]]))
     lower = frame.to_shares(np.column_stack([middle[:, 0], corners[:, 3]]))
     heights = np.abs(lower[:, 1] - upper[:, 1])
+    beside = frame.to_shares(np.column_stack([corners[:, 2], middle[:, 1]]))
+    widths = 2 * (beside[:, 0] - centres[:, 0])
     for position, number in enumerate(numbers):
         columns = [place(*centres[member].tolist()) for member in number.members]
+        if len(set(columns)) > 1:
+            at = list(number.members)
+            columns = _kept_together(columns, centres[at], widths[at], place)
         for column in dict.fromkeys(name for name in columns if name is not None):
             places = [k for k, name in enumerate(columns) if name == column]
             members = tuple(number.members[k] for k in places)
@@ -184,6 +192,20 @@ def _pieces(read: _Read, place: Callable[[float, float], str | None]) -> Iterato
                 float(np.mean([centres[member, 1] for member in members])),
                 float(np.mean(heights[list(members)])),
             )
+
+
+def _kept_together(
+    columns: Sequence[str | None], centres: Floats, widths: Floats, place: Place
+) -> list[str | None]:
+    """Return the columns of a number's digits; one that just reaches over an edge goes with its neighbour."""
+    after = list(columns)
+    for k, (u, v) in enumerate(centres.tolist()):
+        for other in (k - 1, k + 1):
+            if 0 <= other < len(columns) and columns[other] != columns[k]:
+                towards = 1.0 if centres[other, 0] > u else -1.0
+                if place(u + towards * _NEAR * float(widths[k]), v) == columns[other]:
+                    after[k] = columns[other]
+    return after
 
 
 def _column_at(form: Form, u: float, v: float) -> str | None:
@@ -236,6 +258,8 @@ def _of_rows(
 def _value(column: Column | Field, line: Sequence[_Piece], detections: Sequence[Detection]) -> Value:
     if not line:
         return Value(column.name, "", "", 0.0, None)
+    if column.values.type == "day":
+        line = _day(line)
     members = tuple(member for piece in line for member in piece.members)
     corners = np.array([detections[member].box.corners for member in members])
     x0, y0 = corners[:, :2].min(axis=0).tolist()
@@ -254,6 +278,14 @@ def _value(column: Column | Field, line: Sequence[_Piece], detections: Sequence[
         members,
         _alternatives(column, line),
     )
+
+
+def _day(line: Sequence[_Piece]) -> Sequence[_Piece]:
+    """Return the pieces of a line that make a day: the month may be written behind it."""
+    for n in range(len(line), 1, -1):
+        if int("".join(piece.text for piece in line[:n])) <= _LAST_DAY:
+            return line[:n]
+    return line[:1]
 
 
 def _alternatives(column: Column | Field, line: Sequence[_Piece]) -> tuple[Alternative, ...]:
