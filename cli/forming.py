@@ -21,10 +21,11 @@ from pipeline.errors import (
     SourceError,
     UsageError,
 )
+from pipeline.form_files import read_form
 from pipeline.form_fit import Fit, fit_of
 from pipeline.form_picture import draw_form
 from pipeline.forms import Column as FormColumn
-from pipeline.forms import Form, Values, form_hash, read_form
+from pipeline.forms import Form, Values, form_hash
 from pipeline.frames import Frame, find_frame
 from pipeline.paths import path_to_text, printable
 from pipeline.probing import Prober

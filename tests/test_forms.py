@@ -16,8 +16,9 @@ from PIL import Image
 
 from pipeline.drawn import PageStyle, draw_page
 from pipeline.errors import SettingsError
+from pipeline.form_files import read_form
 from pipeline.form_fit import fit_of
-from pipeline.forms import Column, Field, Form, Sum, Values, as_json, form_hash, form_of, read_form
+from pipeline.forms import Column, Field, Form, Sum, Values, as_json, form_hash, form_of
 from pipeline.frames import Frame, find_frame
 from pipeline.layout import _columns
 from pipeline.paper import Look

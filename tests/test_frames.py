@@ -124,7 +124,7 @@ def test_without_a_table_the_frame_is_the_page(rules: str) -> None:
         page = drawn(PageStyle(rules="none", columns=columns, row_rules=False))
     frame = find_frame(page)
     assert not frame.printed and frame.rules == ()
-    assert np.allclose(frame.corners, [(-0.5, -0.5), (1239.5, -0.5), (1239.5, 1753.5), (-0.5, 1753.5)])
+    assert np.allclose(frame.corners, [(0, 0), (1240, 0), (1240, 1754), (0, 1754)])
 
 
 def test_without_a_table_the_frame_is_the_sheet_on_a_dark_ground() -> None:
@@ -142,7 +142,7 @@ def test_without_a_table_the_frame_is_the_sheet_on_a_dark_ground() -> None:
 def test_a_page_of_any_size_has_a_frame(shape: tuple[int, int]) -> None:
     frame = find_frame(np.full(shape, 200, np.uint8))
     assert not frame.printed
-    assert frame.corners[2] == (shape[1] - 0.5, shape[0] - 0.5)
+    assert frame.corners[2] == (shape[1], shape[0])
 
 
 def test_points_go_to_shares_and_back() -> None:
