@@ -28,7 +28,8 @@ import numpy.typing as npt
 from machine import describe_machine
 
 from models.whole import Chain, load_chain
-from pipeline.forms import Form, read_form
+from pipeline.form_files import read_form
+from pipeline.forms import Form
 from pipeline.frames import Frame, find_frame
 from pipeline.intervals import share_interval
 from pipeline.records import RULE, RULE_MARK, Record, build_records

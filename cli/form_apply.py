@@ -56,7 +56,7 @@ def apply(ctx: click.Context, form: Path, pages: tuple[str, ...], kind: str | No
       archive form apply notary.toml --kind table-register
     """
     from pipeline.database import reading, writing
-    from pipeline.forms import read_form
+    from pipeline.form_files import read_form
     from pipeline.record_store import keep_form
     from pipeline.recording import read_pages
 

@@ -55,9 +55,7 @@ def show(ctx: click.Context, document: str, output: Path | None, alternatives: b
     if json and not alternatives:
         raise UsageError("--json prints numbers: give --alternatives too")
     if alternatives and output == STDOUT:
-        raise UsageError(
-            "--alternatives prints to stdout, where the picture would be too: name a file for it"
-        )
+        raise UsageError("--alternatives prints to stdout, where the picture would be: name a file for it")
     format = "PNG" if output in (None, STDOUT) else FORMATS.get(output.suffix.lower())
     if format is None:
         raise UsageError(f"{output}: which kind of picture? name it .png or .jpg")

@@ -1,7 +1,7 @@
 """Alternatives: what else a number may be, by its boxes and by what the recogniser reads in its ink.
 
 What revision weighs where the recogniser reads a number otherwise (`models/revision.py`) is weighed here for
-every number, and more: what the recogniser finds likely though a box may lack for it, the number together with
+every number, and more: what the recogniser finds likely though a box lacks for it, the number together with
 the one beside it, and a part of it alone.
 """
 
@@ -45,8 +45,8 @@ class Weights:
     another: float
 
 
-# `benchmarks/alternatives.py --fit registers/train --hands 1` gave them
-FITTED = Weights(temperature=3.85, joined=-0.23, part=0.64, none=2.05, another=-1.37)
+# what `python benchmarks/alternatives.py registers/train --fit` prints: 1,075 wrong of 5,308 numbers
+FITTED = Weights(temperature=3.94, joined=-0.13, part=0.79, none=2.21, another=-1.40)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ def weighed(
     every = [
         []
         if 1 - number.confidence < LEAST
-        else _ways(number, _beside(numbers, k, boxes), texts[k], boxes, digits, chances, odds)
+        else _ways(number, tuple(_beside(numbers, k, boxes)), texts[k], boxes, digits, chances, odds)
         for k, number in enumerate(numbers)
     ]
     which = [k for k, ways in enumerate(every) for _ in ways]
@@ -135,7 +135,7 @@ def _ways(
 ) -> list[Way]:
     """Return the ways to read a number otherwise, one for each text.
 
-    `beside` are pairs of it and a number on its line, from left to right, `texts` what the recogniser may read.
+    `beside` are pairs of it and a number on its line, from the left, `texts` what the recogniser may read.
     """
     told = hypotheses(number, boxes, digits, chances, odds)
     others = sorted(told[2:], key=lambda one: -one.odds)
@@ -171,8 +171,8 @@ def _by_ink(
 ) -> list[Way]:
     """Return the likeliest way to read each text from boxes, `places` from left to right.
 
-    Those are a number's and weak ones beside it.  Each holds one of the digits or none, and a digit may have no
-    box (Levenshtein 1966, weighed).
+    Those are a number's and weak ones beside it.  Each holds one of the digits or none, and a digit may have
+    no box (Levenshtein 1966, weighed).
     """
     logs = np.log(np.maximum(chances[places, :REJECT].astype(np.float64), FLOOR))
     mine = digits[places] < REJECT
@@ -181,7 +181,9 @@ def _by_ink(
     # log odds that a box holds this digit, and that it holds none
     holds = (logs + np.where(mine, 0.0, odds[places])[:, None]).tolist()
     empty = np.where(mine, -odds[places], 0.0).tolist()
-    return [_likeliest_way(text, places, holds, empty) for text in texts]
+    own = tuple(np.array(places)[mine].tolist())  # where none fits at all, it still stands there
+    ways = [_likeliest_way(text, places, holds, empty) for text in texts]
+    return [way if way.members else replace(way, members=own) for way in ways]
 
 
 def _likeliest_way(

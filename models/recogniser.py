@@ -120,13 +120,16 @@ def likely_texts(columns: Columns, n: int) -> list[list[str]]:
     Recognition Using Bi-Directional Recurrent DNNs"): paths that tell the same text count together.
     """
     chances = np.exp(columns)
-    told = (chances[:, :, :NOTHING] > _LIKELY).any(axis=2)  # (M, 36): most columns tell no digit
-    return [_beam(rows[some].tolist(), np.flatnonzero(some).tolist(), n) for rows, some in zip(chances, told)]
+    told = np.asarray((chances[:, :, :NOTHING] > _LIKELY).any(axis=2))  # (M, 36): most columns tell no digit
+    return [
+        _beam(rows[some].tolist(), np.flatnonzero(some).tolist(), n)
+        for rows, some in zip(chances, told, strict=True)
+    ]
 
 
 def _beam(rows: Sequence[Sequence[float]], places: Sequence[int], n: int) -> list[str]:
     """Return the n likeliest texts by the chances (K, 11) of those columns that may tell a digit."""
-    beam = {"": (1.0, 0.0)}  # the chance of each text so far: of paths that are beyond its last digit, and on it
+    beam = {"": (1.0, 0.0)}  # the chances of each text so far: of paths beyond its last digit, and on it
     for row, place, last in zip(rows, places, [-1, *places], strict=False):
         nothing = row[NOTHING]
         likely = [(str(digit), chance) for digit, chance in enumerate(row[:NOTHING]) if chance > _LIKELY]

@@ -17,6 +17,8 @@ from pipeline.tables import ledger, numbers, pages
 
 # this many matching numbers are many; PostgreSQL sorts so many in a twentieth of a second
 MANY = {"sqlite": 5_000, "postgresql": 20_000}
+# not its alternatives: who looks for numbers does not ask for them, and they are most of a row
+_OF_NUMBER = [column for column in numbers.c if column is not numbers.c.alternatives]
 Found = ColumnCollection[str, ColumnElement[Any]]
 Columns = ReadOnlyColumnCollection[str, Any]
 Order = Literal["reading", "text", "number", "confidence"]

@@ -105,7 +105,8 @@ def among(numbers: Sequence[Number], positions: Sequence[int]) -> tuple[Number, 
     """
     place = {position: k for k, position in enumerate(positions)}
     return tuple(
-        replace(number, members=tuple(place[i] for i in number.members), alternatives=()) for number in numbers
+        replace(number, members=tuple(place[i] for i in number.members), alternatives=())
+        for number in numbers
     )
 
 

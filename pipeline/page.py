@@ -86,7 +86,7 @@ class Reading:
 class Alternative:
     """Another reading of a number, and the chance that it is the right one.
 
-    `members` are the positions of the boxes that it reads, from left to right: perhaps a box that was left out
+    `members` are the positions of the boxes that it reads, from left to right: perhaps one that was left out
     at first, or those of a number beside it.  They are fewer than its digits where the recogniser saw a digit
     that has no box.
     """

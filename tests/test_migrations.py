@@ -18,8 +18,22 @@ from pipeline.tables import documents, ledger, metadata, pages, runs
 
 DOCUMENT = {"id": 1, "sha256": "a" * 64, "format": "png", "size_bytes": 1, "n_pages": 1, "added_at": 1.0}
 DOCUMENT |= {"freed": False}
-RUN = {"id": 1, "started_at": 1.0, "detector_sha256": "b" * 64, "classifier_sha256": "c" * 64, "settings": "{}"}
-LEDGER = {"id": 1, "page_id": 1, "run_id": 1, "current": True, "state": "done", "suspect": False, "attempts": 0}
+RUN = {
+    "id": 1,
+    "started_at": 1.0,
+    "detector_sha256": "b" * 64,
+    "classifier_sha256": "c" * 64,
+    "settings": "{}",
+}
+LEDGER = {
+    "id": 1,
+    "page_id": 1,
+    "run_id": 1,
+    "current": True,
+    "state": "done",
+    "suspect": False,
+    "attempts": 0,
+}
 LEDGER |= {"queued": False, "lease_until": 0.0, "turned": 0, "n_digits": 4, "n_numbers": 1}
 
 
