@@ -70,6 +70,7 @@ def _number_row(row: NumberRow) -> tuple[Any, ...]:
 
 def _digit_rows(page: ArchivedPage) -> Iterator[tuple[Any, ...]]:
     for digit in page.digits:
+        x0, y0, x1, y1 = digit.box.corners
         yield (
             digit.digit,
             round(digit.confidence, 6),
@@ -77,7 +78,10 @@ def _digit_rows(page: ArchivedPage) -> Iterator[tuple[Any, ...]]:
             page.path,
             page.page,
             digit.position,
-            *(round(edge, 2) for edge in digit.box.corners),
+            round(x0, 2),
+            round(y0, 2),
+            round(x1, 2),
+            round(y1, 2),
             digit.number,
             digit.place,
             page.kind,

@@ -243,6 +243,8 @@ def test_pandas_and_polars_keep_leading_zeros(folder: Path, capsys: pytest.Captu
     frame = pandas.read_csv("numbers.csv", dtype={"number": str})
     assert frame["number"].tolist() == texts
     assert frame["confidence"].dtype == float and frame["page"].dtype == int
+    as_text = {"number": polars.String}
+    assert polars.read_csv("numbers.csv", schema_overrides=as_text)["number"].to_list() == texts
     assert pandas.read_parquet("numbers.parquet")["number"].tolist() == texts
     assert polars.read_parquet("numbers.parquet")["number"].to_list() == texts
     # quotes are enough for what takes CSV at its word
