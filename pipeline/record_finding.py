@@ -18,7 +18,7 @@ from pipeline.tables import fields, forms, ledger, pages, records
 
 Sign = Literal["=", "<", "<=", ">", ">="]
 _AT_A_TIME = 200  # records whose fields are fetched at once
-_WISH = re.compile(r"\s*([^<>=]+?)\s*(<=|>=|=|<|>)\s*(.*?)\s*", re.DOTALL)
+_WISH = re.compile(r"\s*([^<>=]+?)\s*(<=|>=|=|<|>)\s*([^<>=].*?)?\s*", re.DOTALL)
 _NUMBER = re.compile(r"\d+(\.\d+)?|\.\d+", re.ASCII)
 
 
