@@ -90,7 +90,7 @@ def _table(page: Grey) -> tuple[Floats, list[float]] | None:
     """Return the corners (4, 2) of the table of an upright page and its rules as shares; None without one."""
     height, width = page.shape
     near = NEAR * max(height, width)
-    upright = joined(find_rules(page), _SAME * max(height, width))
+    upright = find_rules(page)
     longest = max((rule.length for rule in upright if not rule.edge), default=0.0)
     upright = [rule for rule in upright if rule.length >= max(_KEPT * longest, 1)]
     level = find_rules(np.ascontiguousarray(page.T), [y for rule in upright for y in (rule.start, rule.end)])
@@ -103,7 +103,7 @@ def _table(page: Grey) -> tuple[Floats, list[float]] | None:
     upright = [rule for rule in upright if rule.darkness >= _FAINT * strong]  # the others shine through
     if len(upright) < (2 if top is not None else 3):
         return None
-    left, right = upright[0], upright[-1]
+    left, right = upright[0], upright[-1]  # of double sides the outer rule, which is the thicker one in print
     if right.middle - left.middle < SHORTEST * width:
         return None
     if top is None:
@@ -115,7 +115,8 @@ def _table(page: Grey) -> tuple[Floats, list[float]] | None:
         [_crossing(side, end) for end, side in ((top, left), (top, right), (bottom, right), (bottom, left))]
     )
     half = Rule((top.offset + bottom.offset) / 2, (top.slope + bottom.slope) / 2, 0, 0)
-    at = _mapped([_crossing(rule, half) for rule in upright[1:-1]], quad, _UNIT)[:, 0]
+    inner = joined(upright, _SAME * max(height, width))[1:-1]
+    at = _mapped([_crossing(rule, half) for rule in inner], quad, _UNIT)[:, 0]
     return quad, [0.0, *at.tolist(), 1.0]
 
 
