@@ -166,23 +166,20 @@ def _fitted(bands: Floats, middles: Floats, x: float) -> tuple[float, float] | N
             return None
         at = (cover * columns).sum(axis=1)[seen] / weight[seen]
         y = (middles - centre)[seen]
-        # bands whose stroke is not the rule's count for little
-        trust = np.ones(len(at))
-        for _ in range(4):
-            offset, slope = _straight(y, at, trust)
-            trust = 1 / (1 + ((at - offset - slope * y) / 1.5) ** 2) ** 2
+        offset, slope = _straight(y, at)
         if abs(slope) > _STEEPEST:
             return None
-    return float(offset - slope * centre), float(slope)
+    return offset - slope * centre, slope
 
 
-def _straight(y: Floats, x: Floats, weight: Floats) -> tuple[float, float]:
-    """Return offset and slope of the line x = offset + slope · y nearest to points with weights."""
-    whole = weight.sum()
-    y_mean, x_mean = (weight * y).sum() / whole, (weight * x).sum() / whole
-    spread = (weight * (y - y_mean) ** 2).sum()
-    slope = (weight * (y - y_mean) * (x - x_mean)).sum() / spread if spread > 0 else 0.0
-    return x_mean - slope * y_mean, slope
+def _straight(y: Floats, x: Floats) -> tuple[float, float]:
+    """Return offset and slope of the line x = offset + slope · y through points (Theil and Sen).
+
+    Bands whose stroke is not the rule's don't move it, and a rule that is bent has one answer on every scan.
+    """
+    first, second = np.triu_indices(len(y), 1)
+    slope = float(np.median((x[second] - x[first]) / (y[second] - y[first])))
+    return float(np.median(x - slope * y)), slope
 
 
 def _longest_run(strokes: Grey, offset: float, slope: float) -> tuple[float, float]:
