@@ -1,19 +1,27 @@
-"""A form applied to pages that were read: their records made, ruled, corrected and kept."""
+"""A form applied to pages that were read: their records made, corrected, ruled and kept."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, select
 
-from pipeline.forms import Form
+from pipeline.forms import Form, form_of
 from pipeline.frames import Frame
 from pipeline.matching import documents_meant, is_replaced, is_shown, starts_with
-from pipeline.record_store import corrections_of, page_of_ledger, with_corrections, write_records
+from pipeline.record_store import (
+    corrections_of,
+    page_of_ledger,
+    read_frame,
+    with_corrections,
+    write_frame,
+    write_records,
+)
 from pipeline.records import Record, build_records
 from pipeline.results import read_detections, read_readings
 from pipeline.rules import apply_rules
 from pipeline.sorting import BETWEEN
-from pipeline.tables import DONE, ledger, pages
+from pipeline.tables import DONE, forms, ledger, pages, records, runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +57,46 @@ def read_pages(conn: Connection, named: Sequence[tuple[str, int | None]], kind: 
     return list(found)
 
 
-def make_records(conn: Connection, ledger_id: int, form: Form, frame: Frame) -> tuple[Record, ...]:
-    """Return the records of a page that was read: by the form, its rules, then what people corrected."""
-    readings, numbers = read_readings(conn, ledger_id)
-    made = build_records(read_detections(conn, ledger_id), readings, numbers, frame, form)
-    said = corrections_of(conn, page_of_ledger(conn, ledger_id))
-    return with_corrections(apply_rules(made, form), said, form)
-
-
 def apply_form(
     conn: Connection, ledger_id: int, form_id: int, form: Form, frame: Frame
 ) -> tuple[Record, ...]:
-    """Put a page's records by a form in the place of those that it had; return them."""
-    made = make_records(conn, ledger_id, form, frame)
-    write_records(conn, ledger_id, form_id, made)
-    return made
+    """Put a page's records by a form in the place of those that it had; return them.
+
+    What people corrected stands before rules are applied, so that they hold to it.
+    """
+    readings, numbers = read_readings(conn, ledger_id)
+    made = build_records(read_detections(conn, ledger_id), readings, numbers, frame, form)
+    said = corrections_of(conn, page_of_ledger(conn, ledger_id))
+    ruled = apply_rules(with_corrections(made, said, form), form)
+    write_records(conn, ledger_id, form_id, ruled)
+    return ruled
+
+
+def record_again(conn: Connection, page_id: int, ledger_id: int) -> None:
+    """Make records of a page that was just read once more, by the form of those that it had.
+
+    A page that had none gets none, nor one whose pixels are others now (of a PDF, at another resolution).
+    """
+    before = conn.execute(
+        select(records.c.ledger_id, forms.c.id, forms.c.form, runs.c.settings)
+        .join(ledger, ledger.c.id == records.c.ledger_id)
+        .join(forms, forms.c.id == records.c.form_id)
+        .join(runs, runs.c.id == ledger.c.run_id)
+        .where(ledger.c.page_id == page_id, ledger.c.id != ledger_id)
+        .order_by(ledger.c.id.desc())
+        .limit(1)
+    ).first()
+    if before is None or (frame := read_frame(conn, before.ledger_id)) is None:
+        return
+    settings = conn.execute(
+        select(runs.c.settings).join(ledger, ledger.c.run_id == runs.c.id).where(ledger.c.id == ledger_id)
+    ).scalar_one()
+    if _dpi(settings) != _dpi(before.settings):
+        return
+    write_frame(conn, ledger_id, frame)
+    apply_form(conn, ledger_id, before.id, form_of(json.loads(before.form)), frame)
+
+
+def _dpi(settings: str) -> int | None:
+    dpi: int | None = json.loads(settings).get("render_dpi")
+    return dpi

@@ -1,7 +1,7 @@
 """Rules of a form: a value that breaks one is flagged, or another reading that keeps it is taken.
 
 A rule chooses only among what networks read, and only where exactly one other reading keeps it; what was
-read first stays beside it.
+read first stays beside it.  What a person said is never changed or flagged.
 """
 
 import datetime
@@ -12,7 +12,7 @@ from math import log
 
 from pipeline.forms import Form, Sum, Values
 from pipeline.page import Alternative
-from pipeline.records import Record, Value, normalised, values_by_name, with_choice
+from pipeline.records import PERSON, Record, Value, normalised, values_by_name, with_choice
 
 _FLOOR = 1e-4  # no reading is less likely
 _GAP = 0.02  # how likely it is that numbers are left out between two rows
@@ -40,7 +40,7 @@ def apply_rules(records: Sequence[Record], form: Form) -> tuple[Record, ...]:
 
 def _single(values: Values, value: Value) -> Value:
     """Return a value after the rules that it keeps or breaks alone."""
-    if not value.text or (wrong := _breaks(values, value.text)) is None:
+    if not value.text or value.made_by == PERSON or (wrong := _breaks(values, value.text)) is None:
         return value
     fitting = [one for one in value.alternatives if _breaks(values, one.text) is None]
     if len(fitting) == 1:
@@ -83,7 +83,8 @@ def _serial(values: Values, rows: Sequence[Value]) -> list[Value]:
         behind = min((k for k in chain if k > row), default=None)
         ends = [(k, chain[k].value) for k in (before, behind) if k is not None]
         kept = chain.get(row)
-        if not value.text or not ends or (kept is not None and kept.alternative is None):
+        holds = value.made_by == PERSON or (kept is not None and kept.alternative is None)
+        if not value.text or not ends or holds:
             after.append(value)
             continue
         fitting = [
@@ -102,6 +103,8 @@ def _serial(values: Values, rows: Sequence[Value]) -> list[Value]:
 def _candidates(value: Value) -> Iterator[_Candidate]:
     if value.text:
         yield _Candidate(int(value.text), value.confidence, None)
+    if value.made_by == PERSON:
+        return
     for one in value.alternatives:
         if one.text and one.text != value.text:
             yield _Candidate(int(one.text), one.probability, one)
@@ -173,6 +176,7 @@ def _added_up(
         for key in (*keys, field)
         for one in known[key].alternatives
         if one.text
+        and known[key].made_by != PERSON
         and _breaks(of[key[1]], one.text) is None
         and Decimal(normalised(one.text, of[key[1]])) - Decimal(known[key].value)
         == (-off if key == field else off)

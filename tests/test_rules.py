@@ -1,6 +1,7 @@
 """Rules flag what can't be, or take another reading, and never write what no network read."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from pipeline.forms import Column, Field, Form, Sum, Values
 from pipeline.page import Alternative
-from pipeline.records import NETWORK, PAGE, RULE, Record, Value, normalised
+from pipeline.records import NETWORK, PAGE, PERSON, RULE, Record, Value, normalised
 from pipeline.rules import apply_rules
 
 Readings = tuple[str, Sequence[tuple[str, float]]]
@@ -44,6 +45,18 @@ def test_a_serial_number_that_no_network_read_right_is_flagged_and_stays() -> No
     after = ruled(SERIAL, [("605", ()), ("606", ()), ("36", [("361", 0.1)]), ("608", ()), ("609", ())])
     assert [one.text for one in after] == ["605", "606", "36", "608", "609"]
     assert after[2].flag == "607 is expected here" and after[2].made_by == NETWORK
+
+
+def test_what_a_person_said_is_held_to() -> None:
+    form = Form("f", (Column("no", 0.0, 0.1, SERIAL),), (), "no")
+    texts = ("605", "606", "36", "668")
+    rows = [value("no", text, [("608", 0.04)] if text == "668" else []) for text in texts]
+    rows[2] = replace(rows[2], text="607", value="607", made_by=PERSON, replaced="36", confidence=1.0)
+    made = [Record(k, k / 10, (k + 1) / 10, (one,)) for k, one in enumerate(rows)]
+    after = [record["no"] for record in apply_rules(made, form)]
+    assert [one.text for one in after] == ["605", "606", "607", "608"] and after[2] == rows[2]
+    alone = apply_rules([Record(0, 0, 1, (replace(value("no", "81"), made_by=PERSON),))], form)
+    assert alone[0]["no"].flag is None and alone[0]["no"].text == "81"
 
 
 def test_numbers_that_were_left_out_are_no_mistake_where_gaps_are_allowed() -> None:
