@@ -57,6 +57,9 @@ COMMANDS = {
         "Say which kind pages are, where a sorter is in doubt or wrong.",
         ("KIND", "DRY_RUN", "JSON"),
     ),
+    "reprocess": Command(
+        "cli.reprocess:reprocess", "Read documents of the archive once more, by today's networks.", ("JSON",)
+    ),
     "why": Command(
         "cli.why:why", "Say where a value comes from: page, box, networks, rule, person.", ("JSON",)
     ),

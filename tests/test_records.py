@@ -167,7 +167,8 @@ def test_what_a_person_says_stays_when_the_page_is_read_and_recorded_again(folde
     out, _ = said("why", f"{found['id']}.fee")
     assert "tim said so on" in out and "it was 0017 before" in out and "before that miriam said 0017" in out
 
-    said("ingest", "--again", "scans/page.png")
+    _, err = said("reprocess", "page.png")
+    assert "1 page read" in err
     (again,) = records_in(said, "--field", "no=550")
     assert again["id"] != found["id"]
     assert again["fields"]["fee"] == value and len(records_in(said)) == 22
@@ -181,6 +182,19 @@ def test_what_a_person_says_stays_when_the_page_is_read_and_recorded_again(folde
     ):
         _, err = said("correct", *words, code=2)
         assert told in err and err.count("\n") == 1
+
+
+def test_what_is_no_scan_any_more_is_not_read_once_more(folder: Path, read: Path, said: Said) -> None:
+    away = (read / "scans/turned.png").rename(read / "away.png")
+    try:
+        _, err = said("reprocess", "turned.png", code=2)
+        assert "none of these scans is there" in err and err.count("\n") == 1
+        _, err = said("reprocess")
+        assert "1 scan not there" in err and "1 page read" in err
+    finally:
+        away.rename(read / "scans/turned.png")
+    _, err = said("reprocess", "nothing", code=2)
+    assert "no document" in err
 
 
 def test_a_page_whose_scan_is_away_is_said_and_the_others_go_on(folder: Path, read: Path, said: Said) -> None:
