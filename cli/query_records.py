@@ -1,11 +1,9 @@
 """What `archive query --record` prints: rows of registers with their fields."""
 
-import csv as csv_format
-import json as json_format
 import sys
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cli.terminal import SCHEMA_VERSION, Column, print_table, say, shown_path
 
@@ -43,55 +41,21 @@ def print_records(rows: "Iterator[RecordRow]", limit: int | None) -> None:
 
 def print_records_json(rows: "Iterator[RecordRow]") -> None:
     """Print records as JSON, one a line."""
+    from pipeline.export_records import record_line
+
     print(f'{{"schema_version": {SCHEMA_VERSION}, "records": [', end="")
     between = "\n"
     for row in rows:
-        print(between + json_format.dumps(record_json(row), ensure_ascii=False), end="")
+        print(between + record_line(row), end="")
         between = ",\n"
     print("\n]}")
 
 
-def print_records_csv(rows: "Iterator[RecordRow]") -> None:
-    """Print records as CSV: the values of the fields of the first records, text quoted."""
-    first = list(islice(rows, _FIRST))
-    names = _names(first)
-    out = csv_format.writer(sys.stdout, quoting=csv_format.QUOTE_NONNUMERIC, lineterminator="\n")
-    out.writerow(("id", *names, "confidence", "flagged", "document", "page", "row"))
-    for row in _chained(first, rows):
-        of = {value.column: value.value for value in row.values}
-        cells = (of.get(name, "") for name in names)
-        out.writerow(
-            (row.id, *cells, round(row.confidence, 6), int(row.flagged), row.path, row.page, row.row)
-        )
+def print_records_csv(rows: "Iterator[RecordRow]", names: Sequence[str]) -> None:
+    """Print records as CSV, as the export has them: a column for each field of these names, and its like."""
+    from pipeline.export_records import write_records_csv
 
-
-def record_json(row: "RecordRow") -> dict[str, Any]:
-    """Return a record as JSON says it."""
-    return {
-        "id": row.id,
-        "document": row.path,
-        "page": row.page,
-        "row": row.row,
-        "form": row.form,
-        "kind": row.kind,
-        "confidence": round(row.confidence, 6),
-        "flagged": row.flagged,
-        "run_id": row.run_id,
-        "fields": {value.column: value_json(value) for value in row.values},
-    }
-
-
-def value_json(value: "Value") -> dict[str, Any]:
-    """Return the value of a field as JSON says it."""
-    return {
-        "text": value.text,
-        "value": value.value,
-        "confidence": round(value.confidence, 6),
-        "made_by": value.made_by,
-        "replaced": value.replaced,
-        "flag": value.flag,
-        "box": None if value.box is None else [round(edge, 2) for edge in value.box.corners],
-    }
+    write_records_csv(sys.stdout, rows, names)
 
 
 def _names(rows: "Sequence[RecordRow]") -> list[str]:

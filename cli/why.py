@@ -99,7 +99,7 @@ def _tell_value(value: "Value", digits: "tuple[DigitRead, ...]", origin: "Origin
 
 
 def _as_json(origin: "Origin", digits: "dict[str, tuple[DigitRead, ...]]") -> dict[str, Any]:
-    from cli.query_records import value_json
+    from pipeline.export_records import value_json
 
     return {
         "id": origin.id,
