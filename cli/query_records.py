@@ -5,7 +5,18 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from cli.terminal import SCHEMA_VERSION, Column, print_table, say, shown_path
+from cli.terminal import (
+    GAP,
+    LEAST_WIDTH,
+    SCHEMA_VERSION,
+    Column,
+    print_table,
+    say,
+    shorten,
+    shown_path,
+    terminal_width,
+    text_width,
+)
 
 if TYPE_CHECKING:
     from pipeline.record_finding import RecordRow
@@ -13,6 +24,7 @@ if TYPE_CHECKING:
 
 _MARKS = {"rule": "*", "person": "!"}  # behind a value that no network says like this
 _FIRST = 50  # so many records say which columns a table has
+_LEAST_TITLE = 6
 
 
 def print_records(rows: "Iterator[RecordRow]", limit: int | None) -> None:
@@ -24,7 +36,7 @@ def print_records(rows: "Iterator[RecordRow]", limit: int | None) -> None:
     names = _names(first)
     columns = (
         Column("ID"),
-        *(Column(name.upper(), right=True) for name in names),
+        *(Column(title, right=True) for title in _titles(names, [_cells(row, names) for row in first])),
         Column("SURE", right=True),
         Column("PAGE", right=True),
         Column("DOCUMENT", shortened=True),
@@ -60,6 +72,20 @@ def print_records_csv(rows: "Iterator[RecordRow]", names: Sequence[str]) -> None
 
 def _names(rows: "Sequence[RecordRow]") -> list[str]:
     return list(dict.fromkeys(value.column for row in rows for value in row.values))
+
+
+def _titles(names: Sequence[str], cells: Sequence[tuple[str, ...]]) -> list[str]:
+    """Return the titles of fields; where the terminal is too narrow they are short, and values stay whole."""
+    titles = [name.upper() for name in names]
+    room = terminal_width()
+    whole = ("ID", *titles, "SURE", "PAGE")
+    widths = [max(map(text_width, column)) for column in zip(*cells, strict=True)][: len(whole)]
+    wanted = sum(max(width, text_width(title)) + len(GAP) for width, title in zip(widths, whole, strict=True))
+    if room is None or wanted + LEAST_WIDTH <= room:
+        return titles
+    return [
+        shorten(title, max(_LEAST_TITLE, width)) for title, width in zip(titles, widths[1:], strict=False)
+    ]
 
 
 def _cells(row: "RecordRow", names: Sequence[str]) -> tuple[str, ...]:

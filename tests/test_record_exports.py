@@ -29,9 +29,10 @@ from pipeline.export_records import (
 )
 from pipeline.form_files import read_form
 from pipeline.forms import OF_FIELD, OF_RECORD, Column, Field, Form, Values
+from pipeline.frames import Frame
 from pipeline.page import Box, PageDetections
 from pipeline.record_finding import RecordFilter, RecordRow, find_records
-from pipeline.record_store import keep_form
+from pipeline.record_store import keep_form, write_frame
 from pipeline.record_store import write_records as store_records
 from pipeline.records import NETWORK, PAGE, PERSON, RULE, Record, Value
 from pipeline.sources import Document, PageRef
@@ -111,7 +112,7 @@ def read_next(db: Engine) -> int:
 def fill(db: Engine) -> None:
     """Three pages that were read, records of two forms on two of them, and a page that waits."""
     for name in ("a", "b", "c", "d"):
-        register(db, f"/scans/caf\\xe9, {name}.tif")
+        register(db, f"/scans/box é 1/{name}.tif")
     read_pages = [read_next(db) for _ in range(3)]
     with writing(db) as conn:
         for ledger_id, (form, made) in zip(read_pages, PAGES, strict=False):
@@ -378,3 +379,82 @@ def test_names_that_only_look_like_those_are_fine(tmp_path: Path) -> None:
     for name in ("page no", "text", "flag", "paid", "fee.text", "rows", "replaced", "year-day"):
         file.write_text(a_form(name))
         assert [column.name for column in read_form(file).columns] == ["no", name]
+
+
+# --- what the commands say
+
+
+FORM = """name = "ledger"
+rows = "no"
+[columns.no]
+from = 0
+to = 0.5
+[columns.fee]
+from = 0.5
+to = 1
+"""
+
+
+def test_a_form_is_applied_to_pages_that_were_read_or_says_why_not(folder: Path, said: Said) -> None:
+    Path("form.toml").write_text(FORM)
+    for words, told in (
+        (("a.tif:9",), "a.tif:9 means no page that was read"),
+        (("d.tif",), "d.tif means no page that was read"),
+        (("nothing.tif",), "no document 'nothing.tif' is in the archive"),
+        (("--kind", "cover"), "no page is of kind 'cover': no page was sorted yet"),
+    ):
+        _, err = said("form", "apply", "form.toml", *words, code=2)
+        assert told in err and err.count("\n") == 1
+    assert len(stored()) == 4, "the records that there were stay"
+    db = open_database("sqlite:///archive.db")
+    with writing(db) as conn:
+        write_frame(conn, 3, Frame(((0, 0), (900, 0), (900, 700), (0, 700)), (0.5,), True))
+    db.dispose()
+    out, err = said("form", "apply", "form.toml", "c.tif")
+    path = "/scans/box é 1/c.tif"
+    assert out == "" and err.splitlines() == [
+        "1 page, 0 records by form ledger",
+        f"1 page without a row: archive form check form.toml '{path}' -o DRAWN draws why",
+    ]
+
+
+def test_a_form_needs_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: Said) -> None:
+    monkeypatch.chdir(tmp_path)
+    db = open_database("sqlite:///archive.db")
+    register(db, "/scans/a.tif")
+    db.dispose()
+    Path("form.toml").write_text(FORM)
+    _, err = said("form", "apply", "form.toml", code=2)
+    assert err == "archive: no page was read yet: archive ingest SCANS\n"
+
+
+def test_an_empty_value_is_said_to_be_empty(folder: Path, said: Said) -> None:
+    _, err = said("correct", "1.1.fee", "", "--who", "miriam")
+    assert err == "1.1.fee is empty now; it was 022|5\n"
+    out, _ = said("why", "1.1.fee")
+    assert "fee: empty\n  miriam said so on" in out and "it was 022|5 before" in out
+    said("correct", "1.1.fee", "7", "--who", "tim")
+    out, _ = said("why", "1.1.fee")
+    assert "before that miriam said that it is empty on" in out and "nothing was read" not in out
+    assert said("why", "1.0")[0].startswith("1.0: what stands once on page 1 of /scans/")
+    assert "day of deed: nothing was read there" in said("why", "1.2")[0]
+
+
+def test_a_table_of_records_fits_80_columns_where_its_values_do(
+    folder: Path, said: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("number in the register", "day of the deed", "month of the deed", "fee", "another long name")
+    form = Form("wide", tuple(Column(name, 0, 1, Values()) for name in names), (), names[0])
+    db = open_database("sqlite:///archive.db")
+    with writing(db) as conn:
+        made = tuple(Value(name, "123456", "123456", 0.9, None, flag="odd") for name in names)
+        store_records(conn, 1, keep_form(conn, form, "", now=NOW), [Record(0, 0.1, 0.2, made)])
+    db.dispose()
+    words = ("query", "--record", "--form", "wide")
+    whole, _ = said(*words)
+    assert all(name.upper() in whole for name in names)
+    monkeypatch.setattr("cli.query_records.terminal_width", lambda: 80)
+    monkeypatch.setattr("cli.terminal.terminal_width", lambda: 80)
+    out, _ = said(*words)
+    assert max(map(len, out.splitlines())) <= 80 and out.count("123456?") == len(names)
+    assert " FEE " in out and "NU…STER" in out
