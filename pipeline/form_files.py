@@ -5,6 +5,7 @@ Each mistake is a SettingsError of one line with the line of the file it is on (
 
 import datetime
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
@@ -67,7 +68,7 @@ def _tables(toml: TomlFile, key: str) -> dict[str, Any]:
     return cast(dict[str, Any], tables)
 
 
-def _refuse_clashes(toml: TomlFile, named: list[Keys]) -> None:
+def _refuse_clashes(toml: TomlFile, named: Sequence[Keys]) -> None:
     """Raise SettingsError for a name that exports or `archive query` could take for something else."""
     before: dict[str, str] = {}
     for keys in named:

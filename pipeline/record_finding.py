@@ -102,10 +102,9 @@ def field_names(conn: Connection, wanted: RecordFilter) -> tuple[str, ...]:
     _refuse_unknown(conn, wanted)
     used = _matching(conn, wanted).with_only_columns(records.c.form_id, maintain_column_froms=True).distinct()
     sources = conn.scalars(select(forms.c.form).where(forms.c.id.in_(used)).order_by(forms.c.id)).all()
-    found = (form_of(json.loads(source)) for source in sources)
-    return tuple(
-        dict.fromkeys(one.name for form in found for one in (*form.fields, *form.columns)),
-    )
+    used_forms = [form_of(json.loads(source)) for source in sources]
+    names = ([one.name for one in form.fields] + [one.name for one in form.columns] for form in used_forms)
+    return tuple(dict.fromkeys(name for of_form in names for name in of_form))
 
 
 def n_forms(conn: Connection) -> int:
@@ -270,7 +269,9 @@ def _meets(field: Any, wish: FieldWish) -> ColumnElement[bool]:
 
 
 def _among(conn: Connection, keys: Sequence[tuple[int, int]]) -> ColumnElement[bool]:
-    return tuple_(fields.c.ledger_id, fields.c.record).in_(keys)
+    # SQLite has no index for a list of pairs: pages lead it to them
+    of_pages = fields.c.ledger_id.in_({ledger_id for ledger_id, _ in keys})
+    return of_pages & tuple_(fields.c.ledger_id, fields.c.record).in_(keys)
 
 
 def _refuse_unknown(conn: Connection, wanted: RecordFilter) -> None:

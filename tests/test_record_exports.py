@@ -13,7 +13,7 @@ import polars
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
 
 from pipeline import ledger
 from pipeline.catalogue import add_document, current_run
@@ -458,3 +458,20 @@ def test_a_table_of_records_fits_80_columns_where_its_values_do(
     out, _ = said(*words)
     assert max(map(len, out.splitlines())) <= 80 and out.count("123456?") == len(names)
     assert " FEE " in out and "NU…STER" in out
+
+
+def test_fields_are_found_by_their_key_and_never_by_going_through_all_of_them(folder: Path) -> None:
+    """SQLite takes no index for pairs in a list: two hundred records took a look at every field there was."""
+    db = open_database("sqlite:///archive.db")
+    asked: list[tuple[str, Any]] = []
+    with reading(db) as conn:
+        event.listen(conn, "before_cursor_execute", lambda *call: asked.append((call[2], call[3])))
+        assert len(list(find_records(conn, RecordFilter()))) == 4
+        plans = [
+            row[3]
+            for sql, given in list(asked)
+            for row in conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", given)
+        ]
+    db.dispose()
+    assert any(plan.startswith("SEARCH fields USING PRIMARY KEY") for plan in plans)
+    assert not any(plan.startswith("SCAN fields") for plan in plans), plans
