@@ -57,8 +57,12 @@ COMMANDS = {
         "Say which kind pages are, where a sorter is in doubt or wrong.",
         ("KIND", "DRY_RUN", "JSON"),
     ),
-    "why": Command("cli.why:why", "Say where a value comes from.", ("JSON",)),
-    "correct": Command("cli.correct:correct", "Say what a value is.", ("WHO",)),
+    "why": Command(
+        "cli.why:why", "Say where a value comes from: page, box, networks, rule, person.", ("JSON",)
+    ),
+    "correct": Command(
+        "cli.correct:correct", "Say what a value of a record is; what it was, who and when is kept.", ("WHO",)
+    ),
     "form": Command(
         "cli.form:form",
         "Say what stands in which column of a printed table.",

@@ -96,7 +96,7 @@ def query(
     json: bool,
     csv: bool,
 ) -> None:
-    """Find numbers that were read, and where they stand.
+    """Find numbers that were read, where they stand, and rows of registers.
 
     NUMBER is looked for as it is written, leading zeros included.
     All that is asked for must hold.  Without anything: every number.

@@ -48,7 +48,7 @@ def examples(command: click.Command) -> list[str]:
     """The example lines of a command's help, without what is said beside them."""
     _, _, below = (command.help or "").partition("Examples:\n")
     lines = [line.strip() for line in below.splitlines()]
-    return [re.split(r"\s{3,}|\s*[|>]", line)[0] for line in lines if line.startswith("archive ")]
+    return [re.split(r"\s{3,}|\s[|>]\s", line)[0] for line in lines if line.startswith("archive ")]
 
 
 def run_archive(*args: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
