@@ -76,6 +76,7 @@ COMMANDS = {
         "Write what was read to a file.",
         (
             *("DIGITS_OUTPUT", "CSV_OUTPUT", "JSONL_OUTPUT", "PARQUET_OUTPUT", "PARQUET_DIGITS"),
+            *("CSV_RECORDS", "JSONL_RECORDS", "PARQUET_RECORDS"),
             *("ALTO_OUTPUT", "PAGE_OUTPUT", "COCO_OUTPUT"),
         ),
     ),

@@ -38,4 +38,4 @@ def correct(ctx: click.Context, id: str, value: str, who: str | None) -> None:
         raise UsageError("who says so? this machine has no name for you: give --who") from error
     with database_of(ctx) as db, writing(db) as conn:
         was = correct_value(conn, id, value, name, now=time.time())
-    say(f"{id} is {value} now; it was {was or 'empty'}")
+    say(f"{id} is {value or 'empty'} now; it was {was or 'empty'}")

@@ -1,9 +1,9 @@
 """`archive export`: what was read, as files for other programs."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from pipeline.export_xml import ReadBy
     from pipeline.exported_pages import ArchivedPage
+    from pipeline.record_finding import RecordRow
 
 to_file = click.option(
     "-o",
@@ -35,6 +36,10 @@ to_folder = click.option(
     help="The folder to write, whole or not at all; it is new, or empty.",
 )
 
+of_records = click.option(
+    "--records", is_flag=True, help="Write rows of registers with their fields, not numbers."
+)
+
 
 @click.group()
 @common_options
@@ -46,6 +51,7 @@ def export() -> None:
     \b
     Examples:
       archive export csv -o numbers.csv
+      archive export csv --records -o records.csv
       archive export parquet --digits -o digits.parquet
       archive export alto -o alto
     """
@@ -81,22 +87,29 @@ def export_digits(ctx: click.Context, output: Path) -> None:
 
 @export.command("csv")
 @to_file
+@of_records
 @common_options
 @click.pass_context
-def export_csv(ctx: click.Context, output: Path) -> None:
-    """Write every number with its place, as CSV.
+def export_csv(ctx: click.Context, output: Path, records: bool) -> None:
+    """Write every number with its place, or every record, as CSV.
 
     The columns are those of `archive query --csv`.  Text is quoted: read the
-    column `number` as text, or 0042 becomes 42.
+    column `number` as text, or 0042 becomes 42.  Of a record a field `fee`
+    has columns `fee` (its value), `fee_text` (as it is written), and others.
 
     \b
     Examples:
       archive export csv -o numbers.csv
+      archive export csv --records -o records.csv
       archive export csv -o - | head -n 3
     """
     from pipeline.export_csv import write_csv
+    from pipeline.export_records import write_records_csv
     from pipeline.finding import Filter, find_numbers
 
+    if records:
+        _write_records(ctx, output, lambda file, rows, names: write_records_csv(Utf8(file), rows, names))
+        return
     with _archive(ctx) as conn:
         with replacing(output) as file:
             n_numbers = write_csv(Utf8(file), find_numbers(conn, Filter()))
@@ -105,21 +118,27 @@ def export_csv(ctx: click.Context, output: Path) -> None:
 
 @export.command("jsonl")
 @to_file
+@of_records
 @common_options
 @click.pass_context
-def export_jsonl(ctx: click.Context, output: Path) -> None:
-    """Write every number with its place: one JSON object a line.
+def export_jsonl(ctx: click.Context, output: Path, records: bool) -> None:
+    """Write every number with its place, or every record: one JSON object a line.
 
     The objects are those of `archive query --json`.
 
     \b
     Examples:
       archive export jsonl -o numbers.jsonl
+      archive export jsonl --records -o records.jsonl
       archive export jsonl -o - | head -n 1
     """
     from pipeline.export_jsonl import write_jsonl
+    from pipeline.export_records import write_records_jsonl
     from pipeline.finding import Filter, find_numbers
 
+    if records:
+        _write_records(ctx, output, lambda file, rows, names: write_records_jsonl(Utf8(file), rows))
+        return
     with _archive(ctx) as conn:
         with replacing(output) as file:
             n_numbers = write_jsonl(Utf8(file), find_numbers(conn, Filter()))
@@ -129,10 +148,11 @@ def export_jsonl(ctx: click.Context, output: Path) -> None:
 @export.command("parquet")
 @to_file
 @click.option("--digits", is_flag=True, help="Write digits with their boxes, not numbers.")
+@of_records
 @common_options
 @click.pass_context
-def export_parquet(ctx: click.Context, output: Path, digits: bool) -> None:
-    """Write every number with its place, or every digit, as Parquet.
+def export_parquet(ctx: click.Context, output: Path, digits: bool, records: bool) -> None:
+    """Write every number with its place, digit or record, as Parquet.
 
     Numbers are text, so that leading zeros stay.
 
@@ -140,11 +160,17 @@ def export_parquet(ctx: click.Context, output: Path, digits: bool) -> None:
     Examples:
       archive export parquet -o numbers.parquet
       archive export parquet --digits -o digits.parquet
+      archive export parquet --records -o records.parquet
     """
-    from pipeline.export_parquet import write_digits, write_numbers
+    from pipeline.export_parquet import write_digits, write_numbers, write_records
     from pipeline.exported_pages import exported_pages
     from pipeline.finding import Filter, find_numbers
 
+    if records and digits:
+        raise UsageError("--digits and --records: one of them")
+    if records:
+        _write_records(ctx, output, write_records)
+        return
     with _archive(ctx) as conn:
         with replacing(output) as file:
             if digits:
@@ -242,6 +268,26 @@ def _write_files(
                 n_pages += 1
                 n_digits += len(page.digits)
         _say(conn, f"{counted(n_pages, 'page')}, {counted(n_digits, 'digit')}", output)
+
+
+def _write_records(
+    ctx: click.Context,
+    output: Path,
+    write: "Callable[[BinaryIO, Iterator[RecordRow], Sequence[str]], int]",
+) -> None:
+    """Write records as `write` has them, and say how many, and which pages have none."""
+    from pipeline.record_finding import RecordFilter, field_names, find_records, n_forms, n_without_records
+
+    every = RecordFilter()
+    with _archive(ctx) as conn:
+        names = field_names(conn, every)  # refuses, before a file is begun, where no form was applied yet
+        with replacing(output) as file, closing(find_records(conn, every)) as rows:
+            n_records = write(file, rows, names)
+        _say(conn, counted(n_records, "record"), output)
+        if without := n_without_records(conn):
+            say(f"{counted(without, 'page')} read, but without records: archive form apply makes them")
+        if (several := n_forms(conn)) > 1:
+            say(f"records of {several} forms have the fields of all; `form` says which made each")
 
 
 def _say(conn: "Connection", what: str, output: Path) -> None:

@@ -4,6 +4,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 import click
@@ -31,6 +32,7 @@ class _Tally:
     n_flagged: int = 0
     n_by_rules: int = 0
     n_without: int = 0  # pages on which no row was found
+    without: int = 0  # the first of them
     n_failed: int = 0
 
 
@@ -78,6 +80,7 @@ def apply(ctx: click.Context, form: Path, pages: tuple[str, ...], kind: str | No
                         tally.n_failed += 1
                     else:
                         _record(db, page, form_id, checked, frame, tally)
+        without = _name(db, tally.without) if tally.n_without else ""
     if json:
         print_json(
             {
@@ -98,7 +101,9 @@ def apply(ctx: click.Context, form: Path, pages: tuple[str, ...], kind: str | No
     if tally.n_flagged:
         say(f"{counted(tally.n_flagged, 'record')} flagged: archive query --record --flagged")
     if tally.n_without:
-        say(f"{counted(tally.n_without, 'page')} without a row: archive form check {form} PAGE draws why")
+        draw = f"archive form check {quote(str(form))} {quote(without)} -o DRAWN"
+        such_as = "" if tally.n_without == 1 else " of the first"
+        say(f"{counted(tally.n_without, 'page')} without a row: {draw} draws why{such_as}")
 
 
 def _frame(db: "Engine", settings: "Settings", page: "ReadPage") -> "Frame | None":
@@ -133,6 +138,18 @@ def _frame(db: "Engine", settings: "Settings", page: "ReadPage") -> "Frame | Non
     return find_frame(grey)
 
 
+def _name(db: "Engine", page_id: int) -> str:
+    """Return what commands call a page: its document's path, and which page of it that is."""
+    from pipeline.catalogue import page_source
+    from pipeline.database import reading
+    from pipeline.paths import path_to_text
+
+    with reading(db) as conn:
+        source = page_source(conn, page_id)
+    shown = shown_path(path_to_text(source.paths[0].path))
+    return f"{shown}:{source.page_index + 1}" if source.page_index else shown
+
+
 def _record(
     db: "Engine", page: "ReadPage", form_id: int, form: "Form", frame: "Frame", tally: _Tally
 ) -> None:
@@ -149,4 +166,6 @@ def _record(
     tally.n_records += len(rows)
     tally.n_flagged += sum(record.flagged for record in made)
     tally.n_by_rules += sum(value.made_by == RULE for record in made for value in record.values)
-    tally.n_without += not rows
+    if not rows:
+        tally.n_without += 1
+        tally.without = tally.without or page.page_id

@@ -184,13 +184,13 @@ def _query_records(
 ) -> None:
     from cli.query_records import print_records, print_records_csv, print_records_json
     from pipeline.database import reading
-    from pipeline.record_finding import find_records
+    from pipeline.record_finding import field_names, find_records
 
     with database_of(ctx) as db, reading(db) as conn, closing(find_records(conn, wanted)) as rows:
         if json:
             print_records_json(rows)
         elif csv:
-            print_records_csv(rows)
+            print_records_csv(rows, field_names(conn, wanted))
         else:
             print_records(rows, limit)
 

@@ -1,13 +1,22 @@
 """What `archive query --record` prints: rows of registers with their fields."""
 
-import csv as csv_format
-import json as json_format
 import sys
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from cli.terminal import SCHEMA_VERSION, Column, print_table, say, shown_path
+from cli.terminal import (
+    GAP,
+    LEAST_WIDTH,
+    SCHEMA_VERSION,
+    Column,
+    print_table,
+    say,
+    shorten,
+    shown_path,
+    terminal_width,
+    text_width,
+)
 
 if TYPE_CHECKING:
     from pipeline.record_finding import RecordRow
@@ -15,6 +24,7 @@ if TYPE_CHECKING:
 
 _MARKS = {"rule": "*", "person": "!"}  # behind a value that no network says like this
 _FIRST = 50  # so many records say which columns a table has
+_LEAST_TITLE = 6
 
 
 def print_records(rows: "Iterator[RecordRow]", limit: int | None) -> None:
@@ -26,7 +36,7 @@ def print_records(rows: "Iterator[RecordRow]", limit: int | None) -> None:
     names = _names(first)
     columns = (
         Column("ID"),
-        *(Column(name.upper(), right=True) for name in names),
+        *(Column(title, right=True) for title in _titles(names, [_cells(row, names) for row in first])),
         Column("SURE", right=True),
         Column("PAGE", right=True),
         Column("DOCUMENT", shortened=True),
@@ -43,59 +53,39 @@ def print_records(rows: "Iterator[RecordRow]", limit: int | None) -> None:
 
 def print_records_json(rows: "Iterator[RecordRow]") -> None:
     """Print records as JSON, one a line."""
+    from pipeline.export_records import record_line
+
     print(f'{{"schema_version": {SCHEMA_VERSION}, "records": [', end="")
     between = "\n"
     for row in rows:
-        print(between + json_format.dumps(record_json(row), ensure_ascii=False), end="")
+        print(between + record_line(row), end="")
         between = ",\n"
     print("\n]}")
 
 
-def print_records_csv(rows: "Iterator[RecordRow]") -> None:
-    """Print records as CSV: the values of the fields of the first records, text quoted."""
-    first = list(islice(rows, _FIRST))
-    names = _names(first)
-    out = csv_format.writer(sys.stdout, quoting=csv_format.QUOTE_NONNUMERIC, lineterminator="\n")
-    out.writerow(("id", *names, "confidence", "flagged", "document", "page", "row"))
-    for row in _chained(first, rows):
-        of = {value.column: value.value for value in row.values}
-        cells = (of.get(name, "") for name in names)
-        out.writerow(
-            (row.id, *cells, round(row.confidence, 6), int(row.flagged), row.path, row.page, row.row)
-        )
+def print_records_csv(rows: "Iterator[RecordRow]", names: Sequence[str]) -> None:
+    """Print records as CSV, as the export has them: a column for each field of these names, and its like."""
+    from pipeline.export_records import write_records_csv
 
-
-def record_json(row: "RecordRow") -> dict[str, Any]:
-    """Return a record as JSON says it."""
-    return {
-        "id": row.id,
-        "document": row.path,
-        "page": row.page,
-        "row": row.row,
-        "form": row.form,
-        "kind": row.kind,
-        "confidence": round(row.confidence, 6),
-        "flagged": row.flagged,
-        "run_id": row.run_id,
-        "fields": {value.column: value_json(value) for value in row.values},
-    }
-
-
-def value_json(value: "Value") -> dict[str, Any]:
-    """Return the value of a field as JSON says it."""
-    return {
-        "text": value.text,
-        "value": value.value,
-        "confidence": round(value.confidence, 6),
-        "made_by": value.made_by,
-        "replaced": value.replaced,
-        "flag": value.flag,
-        "box": None if value.box is None else [round(edge, 2) for edge in value.box.corners],
-    }
+    write_records_csv(sys.stdout, rows, names)
 
 
 def _names(rows: "Sequence[RecordRow]") -> list[str]:
     return list(dict.fromkeys(value.column for row in rows for value in row.values))
+
+
+def _titles(names: Sequence[str], cells: Sequence[tuple[str, ...]]) -> list[str]:
+    """Return the titles of fields; where the terminal is too narrow they are short, and values stay whole."""
+    titles = [name.upper() for name in names]
+    room = terminal_width()
+    whole = ("ID", *titles, "SURE", "PAGE")
+    widths = [max(map(text_width, column)) for column in zip(*cells, strict=True)][: len(whole)]
+    wanted = sum(max(width, text_width(title)) + len(GAP) for width, title in zip(widths, whole, strict=True))
+    if room is None or wanted + LEAST_WIDTH <= room:
+        return titles
+    return [
+        shorten(title, max(_LEAST_TITLE, width)) for title, width in zip(titles, widths[1:], strict=False)
+    ]
 
 
 def _cells(row: "RecordRow", names: Sequence[str]) -> tuple[str, ...]:

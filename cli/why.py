@@ -47,8 +47,8 @@ def why(ctx: click.Context, id: str, json: bool) -> None:
 
 
 def _tell(origin: "Origin", digits: "dict[str, tuple[DigitRead, ...]]") -> None:
-    on_page = "what stands once on the page" if origin.row == 0 else f"row {origin.row}"
-    print(f"{origin.id}: {on_page} of page {origin.page} of {shown_path(origin.path)}")
+    what = "what stands once on" if origin.row == 0 else f"row {origin.row} of"
+    print(f"{origin.id}: {what} page {origin.page} of {shown_path(origin.path)}")
     print(f"scan       {origin.sha256[:_SHOWN_HASH]}, unchanged while its SHA-256 begins so")
     if origin.kind is not None:
         print(f"kind       {origin.kind}")
@@ -66,18 +66,18 @@ def _tell(origin: "Origin", digits: "dict[str, tuple[DigitRead, ...]]") -> None:
 def _tell_value(value: "Value", digits: "tuple[DigitRead, ...]", origin: "Origin") -> None:
     from pipeline.records import PERSON, RULE
 
-    if not value.text:
+    if not value.text and value.made_by != PERSON:
         print(f"{value.column}: nothing was read there")
         return
     means = f", which means {value.value}" if value.value != value.text else ""
-    print(f"{value.column}: {value.text}{means}")
+    print(f"{value.column}: {value.text or 'empty'}{means}")
     said = [one for one in origin.corrections if one.field == value.column]
     if value.made_by == PERSON and said:
         print(
             f"  {said[-1].who} said so on {_day(said[-1].made_at)}; it was {said[-1].was or 'empty'} before"
         )
         for one in said[:-1]:
-            print(f"  before that {one.who} said {one.text} on {_day(one.made_at)}")
+            print(f"  before that {one.who} said {one.text or 'that it is empty'} on {_day(one.made_at)}")
     elif value.made_by == RULE:
         print(f"  read as {value.replaced}; a rule of the form took this reading instead, the only one that")
         print(f"  networks read and that keeps the rule (its chance was {value.confidence:.3f} by itself)")
@@ -99,7 +99,7 @@ def _tell_value(value: "Value", digits: "tuple[DigitRead, ...]", origin: "Origin
 
 
 def _as_json(origin: "Origin", digits: "dict[str, tuple[DigitRead, ...]]") -> dict[str, Any]:
-    from cli.query_records import value_json
+    from pipeline.export_records import value_json
 
     return {
         "id": origin.id,

@@ -5,11 +5,12 @@ Each mistake is a SettingsError of one line with the line of the file it is on (
 
 import datetime
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
-from pipeline.forms import RULES, Bound, Column, Field, Form, Sum, Type, Values
+from pipeline.forms import OF_FIELD, OF_RECORD, RULES, Bound, Column, Field, Form, Sum, Type, Values
 from pipeline.toml_files import Keys, TomlFile, hint, read_toml
 
 # what may be said of a value, by its type; `rule` and `decimals` part an amount, the others are rules for it
@@ -23,6 +24,7 @@ _RULES_OF: dict[str, Keys] = {
 }
 _KEYS = ("name", "rows", "columns", "fields", "sums")
 _ENDS = ("top", "bottom")
+_TAKEN = (*OF_RECORD, "reading")  # the last one is an order of `archive query`
 _FARTHEST = 0.5  # a field may lie this far outside of the frame: a page number above the table
 _LAST_DAY = 31
 
@@ -41,15 +43,15 @@ def read_form(file: Path) -> Form:
     fields = [_field(toml, word, value) for word, value in sorted(_tables(toml, "fields").items())]
     if not columns and not fields:
         raise toml.wrong((), "there is neither a column nor a field in it")
+    _refuse_clashes(
+        toml, [("columns", one.name) for one in columns] + [("fields", one.name) for one in fields]
+    )
     for left, right in pairwise(columns):
         if right.left < left.right:
             raise toml.wrong(
                 ("columns", right.name, "from"),
                 f"{right.name} begins at {right.left:g}, before {left.name} ends at {left.right:g}",
             )
-    for field in fields:
-        if field.name in {column.name for column in columns}:
-            raise toml.wrong(("fields", field.name), f"{field.name} is a column too: give one another name")
     rows = _rows(toml, [column.name for column in columns])
     sums = [_sum(toml, word, value, columns, fields) for word, value in sorted(_tables(toml, "sums").items())]
     return Form(name, tuple(columns), tuple(fields), rows, tuple(sums))
@@ -64,6 +66,32 @@ def _tables(toml: TomlFile, key: str) -> dict[str, Any]:
             raise toml.wrong((key, word), f"{word!r} is no name for people")
         toml.refuse_other_than_table((key, word), value)
     return cast(dict[str, Any], tables)
+
+
+def _refuse_clashes(toml: TomlFile, named: Sequence[Keys]) -> None:
+    """Raise SettingsError for a name that exports or `archive query` could take for something else."""
+    before: dict[str, str] = {}
+    for keys in named:
+        name = keys[-1]
+        if name.casefold() in _TAKEN:
+            raise toml.wrong(
+                keys, f"{name} is what exports call a column of every record: give it another name"
+            )
+        for what in OF_FIELD:
+            if name.casefold().endswith(f"_{what}"):
+                raise toml.wrong(
+                    keys,
+                    f"{name} ends in _{what}, as exports call what is known of a value: give it another name",
+                )
+        if name != name.strip() or name.startswith("-") or set(name) & set("<>="):
+            raise toml.wrong(
+                keys, f"{name!r} can't be asked for: leave out < > = and a blank or - at its beginning or end"
+            )
+        other = before.get(name.casefold())
+        if other is not None:  # DuckDB takes Fee and fee for one column
+            same = "is a column too" if other == name else f"is {other} but for capitals"
+            raise toml.wrong(keys, f"{name} {same}: give one another name")
+        before[name.casefold()] = name
 
 
 def _column(toml: TomlFile, name: str, given: dict[str, Any]) -> Column:

@@ -11,6 +11,20 @@ from typing import Any, Literal
 
 Type = Literal["number", "day", "date", "serial", "amount", "code"]
 Bound = int | float | datetime.date
+# what exports call the columns of a record, and what they put behind a field's name and a _
+OF_RECORD = (
+    "id",
+    "confidence",
+    "flagged",
+    "document",
+    "page",
+    "row",
+    "form",
+    "kind",
+    "document_id",
+    "run_id",
+)
+OF_FIELD = ("text", "confidence", "flag", "made_by", "replaced")
 RULES = ("min", "max", "codes", "step", "gaps", "rule", "decimals")  # what may be said of values
 
 

@@ -1,20 +1,22 @@
 """Records found by what stands in their fields: current runs only, streamed."""
 
+import json
 import re
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, or_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Select, and_, exists, func, or_, select, tuple_
 
 from pipeline.errors import UsageError
 from pipeline.exports import STREAM, newest_path
 from pipeline.finding import of_kind
+from pipeline.forms import form_of
 from pipeline.matching import documents_meant, is_replaced, is_shown
 from pipeline.record_store import read_values
 from pipeline.records import Value
 from pipeline.results import sort_key
-from pipeline.tables import fields, forms, ledger, pages, records
+from pipeline.tables import DONE, fields, forms, ledger, pages, records
 
 Sign = Literal["=", "<", "<=", ">", ">="]
 _AT_A_TIME = 200  # records whose fields are fetched at once
@@ -83,9 +85,52 @@ def parse_wish(text: str) -> FieldWish:
 
 
 def find_records(conn: Connection, wanted: RecordFilter) -> Generator[RecordRow, None, None]:
-    """Yield the records that match; UsageError for a field, form, kind or document that is not there."""
+    """Yield the records that match.
+
+    Raises UsageError, before anything is asked of what it returns, where no form was applied yet, or for a
+    field, form, kind or document that is not there.
+    """
     _refuse_unknown(conn, wanted)
-    with conn.execute(_query(conn, wanted), execution_options=STREAM) as rows:
+    return _found(conn, _query(conn, wanted))
+
+
+def field_names(conn: Connection, wanted: RecordFilter) -> tuple[str, ...]:
+    """Return the names of the fields that matching records have, in the order of forms and of each form.
+
+    Raises UsageError as `find_records` does.
+    """
+    _refuse_unknown(conn, wanted)
+    used = _matching(conn, wanted).with_only_columns(records.c.form_id, maintain_column_froms=True).distinct()
+    sources = conn.scalars(select(forms.c.form).where(forms.c.id.in_(used)).order_by(forms.c.id)).all()
+    used_forms = [form_of(json.loads(source)) for source in sources]
+    names = ([one.name for one in form.fields] + [one.name for one in form.columns] for form in used_forms)
+    return tuple(dict.fromkeys(name for of_form in names for name in of_form))
+
+
+def n_forms(conn: Connection) -> int:
+    """Count the forms, by their names, that made the records that are shown."""
+    used = _matching(conn, RecordFilter()).with_only_columns(forms.c.name, maintain_column_froms=True)
+    return int(conn.scalar(select(func.count()).select_from(used.distinct().subquery())) or 0)
+
+
+def n_without_records(conn: Connection) -> int:
+    """Count the pages that were read and have no record: no form was applied to them, or it found none."""
+    query = (
+        select(func.count())
+        .select_from(ledger.join(pages, pages.c.id == ledger.c.page_id))
+        .where(
+            is_shown(),
+            ledger.c.state == DONE,
+            ~is_replaced(pages.c.document_id),
+            ~exists().where(records.c.ledger_id == ledger.c.id),
+        )
+    )
+    return int(conn.execute(query).scalar_one())
+
+
+def _found(conn: Connection, query: Select[Any]) -> Generator[RecordRow, None, None]:
+    # closed even where the caller stops halfway: PostgreSQL keeps a cursor open for it
+    with conn.execute(query, execution_options=STREAM) as rows:
         for some in rows.partitions(_AT_A_TIME):
             keys = [(row.ledger_id, row.position) for row in some]
             values: dict[tuple[int, int], list[Value]] = {key: [] for key in keys}
@@ -125,7 +170,8 @@ def _is_count(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) < 19
 
 
-def _query(conn: Connection, wanted: RecordFilter) -> Select[Any]:
+def _matching(conn: Connection, wanted: RecordFilter) -> Select[Any]:
+    """Return the query of records that match, in no order."""
     query = (
         select(
             records.c.ledger_id,
@@ -170,9 +216,14 @@ def _query(conn: Connection, wanted: RecordFilter) -> Select[Any]:
         query = query.where(records.c.confidence >= wanted.min_confidence)
     if wanted.max_confidence is not None:
         query = query.where(records.c.confidence <= wanted.max_confidence)
-    place: list[ColumnElement[Any]] = [pages.c.document_id, pages.c.page_index, records.c.position]
+    return query
+
+
+def _query(conn: Connection, wanted: RecordFilter) -> Select[Any]:
+    query = _matching(conn, wanted)
+    sorted_by: list[ColumnElement[Any]] = []  # before the place in the archive
     if wanted.order == "confidence":
-        place.insert(0, records.c.confidence)
+        sorted_by.append(records.c.confidence)
     elif wanted.order != "reading":
         field = fields.alias()
         query = query.outerjoin(
@@ -182,10 +233,21 @@ def _query(conn: Connection, wanted: RecordFilter) -> Select[Any]:
                 field.c.record == records.c.position,
                 field.c.name == wanted.order.removeprefix("-"),
             ),
-        )
-        place.insert(0, field.c.sort_key.desc() if wanted.order.startswith("-") else field.c.sort_key)
-    first = query.order_by(*place).limit(wanted.limit).subquery()
-    return select(first, newest_path(first.c.document_id))
+        ).add_columns(field.c.sort_key)
+        sorted_by.append(field.c.sort_key)
+    place = [pages.c.document_id, pages.c.page_index, records.c.position]
+    first = query.order_by(*_ordered(sorted_by, wanted), *place).limit(wanted.limit).subquery()
+    again = [first.c[column.name] for column in sorted_by]
+    # a path is looked up for the rows that are left, not for all that are sorted
+    return select(first, newest_path(first.c.document_id)).order_by(
+        *_ordered(again, wanted), first.c.document_id, first.c.page_index, first.c.position
+    )
+
+
+def _ordered(columns: Sequence[ColumnElement[Any]], wanted: RecordFilter) -> Iterator[ColumnElement[Any]]:
+    """Yield what to sort by; records without the field come last, in both databases and directions."""
+    for column in columns:
+        yield (column.desc() if wanted.order.startswith("-") else column.asc()).nulls_last()
 
 
 def _meets(field: Any, wish: FieldWish) -> ColumnElement[bool]:
@@ -207,17 +269,21 @@ def _meets(field: Any, wish: FieldWish) -> ColumnElement[bool]:
 
 
 def _among(conn: Connection, keys: Sequence[tuple[int, int]]) -> ColumnElement[bool]:
-    return tuple_(fields.c.ledger_id, fields.c.record).in_(keys)
+    # SQLite has no index for a list of pairs: pages lead it to them
+    of_pages = fields.c.ledger_id.in_({ledger_id for ledger_id, _ in keys})
+    return of_pages & tuple_(fields.c.ledger_id, fields.c.record).in_(keys)
 
 
 def _refuse_unknown(conn: Connection, wanted: RecordFilter) -> None:
+    if conn.execute(select(forms.c.id).limit(1)).first() is None:
+        raise UsageError("no form was applied yet, so there are no records: archive form apply FORM.toml")
     named = [wish.name for wish in wanted.fields]
     if wanted.order not in ("reading", "confidence"):
         named.append(wanted.order.removeprefix("-"))
     for name in named:
         if conn.execute(select(fields.c.name).where(fields.c.name == name).limit(1)).first() is None:
             known = sorted(conn.scalars(select(fields.c.name).distinct()).all())
-            have = f"there are {', '.join(known)}" if known else "no form was applied yet"
+            have = f"there are {', '.join(known)}" if known else "there are none yet"
             raise UsageError(f"no record has a field {name!r}: {have}")
     if wanted.form is not None and conn.scalar(select(forms.c.id).where(forms.c.name == wanted.form)) is None:
         known = sorted(set(conn.scalars(select(forms.c.name)).all()))

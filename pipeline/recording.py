@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, select
 
+from pipeline.errors import UsageError
+from pipeline.finding import of_kind
 from pipeline.forms import Form, form_of
 from pipeline.frames import Frame
-from pipeline.matching import documents_meant, is_replaced, is_shown, starts_with
+from pipeline.matching import documents_meant, is_replaced, is_shown
 from pipeline.record_store import (
     corrections_of,
     page_of_ledger,
@@ -20,7 +22,6 @@ from pipeline.record_store import (
 from pipeline.records import Record, build_records
 from pipeline.results import read_detections, read_readings
 from pipeline.rules import apply_rules
-from pipeline.sorting import BETWEEN
 from pipeline.tables import DONE, forms, ledger, pages, records, runs
 
 
@@ -36,7 +37,8 @@ class ReadPage:
 def read_pages(conn: Connection, named: Sequence[tuple[str, int | None]], kind: str | None) -> list[ReadPage]:
     """Return the pages that were read, of documents and pages (from 1) that are named; all where none are.
 
-    `kind` leaves only those of a kind.  Raises UsageError for a document that is not there.
+    `kind` leaves only those of a kind.  Raises UsageError for a document, page or kind that is not there, and
+    where none was read.
     """
     query = (
         select(ledger.c.id, ledger.c.page_id, ledger.c.run_id)
@@ -45,15 +47,23 @@ def read_pages(conn: Connection, named: Sequence[tuple[str, int | None]], kind: 
         .order_by(pages.c.document_id, pages.c.page_index)
     )
     if kind is not None:
-        query = query.where((ledger.c.kind == kind) | starts_with(ledger.c.kind, kind + BETWEEN))
+        query = query.where(of_kind(conn, kind, ledger.c.kind))
+    of = "" if kind is None else f" of kind {kind}"
     if not named:
-        return [ReadPage(*row) for row in conn.execute(query)]
+        every = [ReadPage(*row) for row in conn.execute(query)]
+        if not every:
+            raise UsageError(f"no page{of} was read yet: archive ingest SCANS")
+        return every
     found: dict[ReadPage, None] = {}
     for document, page in named:
         of_document = query.where(pages.c.document_id.in_(documents_meant(conn, document)))
         if page is not None:
             of_document = of_document.where(pages.c.page_index == page - 1)
-        found |= dict.fromkeys(ReadPage(*row) for row in conn.execute(of_document))
+        meant = [ReadPage(*row) for row in conn.execute(of_document)]
+        if not meant:
+            name = document if page is None else f"{document}:{page}"
+            raise UsageError(f"{name} means no page{of} that was read")
+        found |= dict.fromkeys(meant)
     return list(found)
 
 

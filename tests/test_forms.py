@@ -53,7 +53,7 @@ from = 0.07
 to = 0.14
 type = "day"
 
-[columns.kind]
+[columns.sort]
 from = 0.2
 to = 0.3
 type = "code"
@@ -197,7 +197,7 @@ def test_a_form_is_what_its_file_says(tmp_path: Path) -> None:
         (
             Column("number", 0.0, 0.07, Values("serial", min=1, step=2, gaps=True)),
             Column("day of deed", 0.07, 0.14, Values("day", 1, 31)),
-            Column("kind", 0.2, 0.3, Values("code", codes=("1", "2", "07"))),
+            Column("sort", 0.2, 0.3, Values("code", codes=("1", "2", "07"))),
             Column("date", 0.3, 0.4, Values("date", datetime.date(1803, 1, 1), datetime.date(1920, 12, 31))),
             Column("fee", 0.9, 1.0, Values("amount", max=99999.5, rule=0.96, decimals=2), "bottom"),
         ),
@@ -294,9 +294,9 @@ WRONG = [
     ('column = "fee"', 'column = "fees"', 'column = "fees"', "no column of this form; did you mean fee?"),
     (
         'column = "fee"',
-        'column = "kind"',
-        'column = "kind"',
-        "kind is of type code: only numbers and amounts add up",
+        'column = "sort"',
+        'column = "sort"',
+        "sort is of type code: only numbers and amounts add up",
     ),
     ('column = "fee"\n', "", "[sums.fee]", "sum fee has no column"),
     ('field = "total"', 'field = "fee"', 'field = "fee"', "no field of this form"),
@@ -361,11 +361,11 @@ def test_whatever_stands_in_a_column_is_a_form_or_one_line(
 
 def test_the_forms_of_the_examples_are_whole() -> None:
     files = sorted((ROOT / "examples").glob("*.toml"))
-    assert len(files) == 2
+    assert len(files) == 3
     for form in map(read_form, files):
         assert [column.name for column in form.columns] == ["number", "day", "registered", "fee"]
         assert form.rows == "number"
-    assert len({form_hash(read_form(file)) for file in files}) == 2
+    assert len({form_hash(read_form(file)) for file in files}) == 3
 
 
 def test_one_edge_in_five_may_lie_on_no_rule() -> None:
