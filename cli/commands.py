@@ -95,6 +95,11 @@ COMMANDS = {
             *("PROMOTE_FOLDER", "PROMOTE_BY", "PROMOTE_P_BAR", "PROMOTE_DRY_RUN", "PROMOTE_JSON"),
         ),
     ),
+    "delete": Command(
+        "cli.delete:delete",
+        "Remove a document from the database, with all that was read of it.",
+        ("ALL", "YES", "DRY_RUN", "JSON"),
+    ),
     "doctor": Command("cli.doctor:doctor", "Check what is needed, and say how to mend it.", ("JSON",)),
     "labels": Command(
         "cli.labels:labels",
