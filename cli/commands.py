@@ -95,6 +95,11 @@ COMMANDS = {
             *("PROMOTE_FOLDER", "PROMOTE_BY", "PROMOTE_P_BAR", "PROMOTE_DRY_RUN", "PROMOTE_JSON"),
         ),
     ),
+    "verify": Command(
+        "cli.verify:verify",
+        "Check that scans are unchanged, and what was read of them is whole.",
+        ("QUICK", "JSON"),
+    ),
     "delete": Command(
         "cli.delete:delete",
         "Remove a document from the database, with all that was read of it.",
