@@ -103,6 +103,16 @@ COMMANDS = {
             *("PROMOTE_FOLDER", "PROMOTE_BY", "PROMOTE_P_BAR", "PROMOTE_DRY_RUN", "PROMOTE_JSON"),
         ),
     ),
+    "verify": Command(
+        "cli.verify:verify",
+        "Check that scans are unchanged, and what was read of them is whole.",
+        ("QUICK", "JSON"),
+    ),
+    "delete": Command(
+        "cli.delete:delete",
+        "Remove a document from the database, with all that was read of it.",
+        ("ALL", "YES", "DRY_RUN", "JSON"),
+    ),
     "doctor": Command("cli.doctor:doctor", "Check what is needed, and say how to mend it.", ("JSON",)),
     "labels": Command(
         "cli.labels:labels",
