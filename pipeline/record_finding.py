@@ -2,24 +2,21 @@
 
 import re
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, or_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Select, select, tuple_
 
 from pipeline.errors import UsageError
-from pipeline.exports import STREAM, newest_path
-from pipeline.finding import of_kind
-from pipeline.matching import documents_meant, is_replaced, is_shown
+from pipeline.exports import STREAM
+from pipeline.record_query import NUMBER, records_query
 from pipeline.record_store import read_values
 from pipeline.records import Value
-from pipeline.results import sort_key
-from pipeline.tables import fields, forms, ledger, pages, records
+from pipeline.tables import fields, forms
 
 Sign = Literal["=", "<", "<=", ">", ">="]
 _AT_A_TIME = 200  # records whose fields are fetched at once
 _WISH = re.compile(r"\s*([^<>=]+?)\s*(<=|>=|=|<|>)\s*([^<>=].*?)?\s*", re.DOTALL)
-_NUMBER = re.compile(r"\d+(\.\d+)?|\.\d+", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +32,8 @@ class FieldWish:
 class RecordFilter:
     """Which records are asked for; what is None doesn't matter.
 
-    `order` is `reading`, `confidence`, or the name of a field, after a `-` from high to low.
+    `order` is `reading`, `confidence`, or the name of a field, after a `-` from high to low; records that
+    don't have the field come last.
     """
 
     fields: tuple[FieldWish, ...] = ()
@@ -77,7 +75,7 @@ def parse_wish(text: str) -> FieldWish:
     if found is None or not found[3]:
         raise UsageError(f"{text!r} asks nothing of a field: write no=1899 or 'fee>=3.75'")
     name, sign, value = found.groups()
-    if sign != "=" and not _NUMBER.fullmatch(value):
+    if sign != "=" and not NUMBER.fullmatch(value):
         raise UsageError(f"{text!r}: {value!r} is no number to compare with")
     return FieldWish(name, cast(Sign, sign), value)
 
@@ -85,7 +83,17 @@ def parse_wish(text: str) -> FieldWish:
 def find_records(conn: Connection, wanted: RecordFilter) -> Generator[RecordRow, None, None]:
     """Yield the records that match; UsageError for a field, form, kind or document that is not there."""
     _refuse_unknown(conn, wanted)
-    with conn.execute(_query(conn, wanted), execution_options=STREAM) as rows:
+    n_found = 0
+    for record in _found(conn, records_query(conn, wanted)):
+        n_found += 1
+        yield record
+    if wanted.order not in ("reading", "confidence") and (wanted.limit is None or n_found < wanted.limit):
+        left = None if wanted.limit is None else wanted.limit - n_found
+        yield from _found(conn, records_query(conn, replace(wanted, limit=left), lacking=True))
+
+
+def _found(conn: Connection, query: Select[Any]) -> Generator[RecordRow, None, None]:
+    with conn.execute(query, execution_options=STREAM) as rows:
         for some in rows.partitions(_AT_A_TIME):
             keys = [(row.ledger_id, row.position) for row in some]
             values: dict[tuple[int, int], list[Value]] = {key: [] for key in keys}
@@ -123,87 +131,6 @@ def parse_id(text: str) -> tuple[int, int, str | None]:
 
 def _is_count(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) < 19
-
-
-def _query(conn: Connection, wanted: RecordFilter) -> Select[Any]:
-    query = (
-        select(
-            records.c.ledger_id,
-            records.c.position,
-            records.c.confidence,
-            records.c.flagged,
-            forms.c.name.label("form"),
-            ledger.c.run_id,
-            ledger.c.kind,
-            pages.c.document_id,
-            pages.c.page_index,
-        )
-        .join(ledger, ledger.c.id == records.c.ledger_id)
-        .join(pages, pages.c.id == ledger.c.page_id)
-        .join(forms, forms.c.id == records.c.form_id)
-        .where(is_shown())
-    )
-    for wish in wanted.fields:
-        field = fields.alias()
-        query = query.join(
-            field,
-            and_(
-                field.c.ledger_id == records.c.ledger_id,
-                field.c.record == records.c.position,
-                field.c.name == wish.name,
-                _meets(field.c, wish),
-            ),
-        )
-    if wanted.document is not None:
-        query = query.where(pages.c.document_id.in_(documents_meant(conn, wanted.document)))
-    else:
-        query = query.where(~is_replaced(pages.c.document_id))
-    if wanted.kind is not None:
-        query = query.where(of_kind(conn, wanted.kind, ledger.c.kind))
-    if wanted.page is not None:
-        query = query.where(pages.c.page_index == wanted.page - 1)
-    if wanted.form is not None:
-        query = query.where(forms.c.name == wanted.form)
-    if wanted.flagged:
-        query = query.where(records.c.flagged)
-    if wanted.min_confidence is not None:
-        query = query.where(records.c.confidence >= wanted.min_confidence)
-    if wanted.max_confidence is not None:
-        query = query.where(records.c.confidence <= wanted.max_confidence)
-    place: list[ColumnElement[Any]] = [pages.c.document_id, pages.c.page_index, records.c.position]
-    if wanted.order == "confidence":
-        place.insert(0, records.c.confidence)
-    elif wanted.order != "reading":
-        field = fields.alias()
-        query = query.outerjoin(
-            field,
-            and_(
-                field.c.ledger_id == records.c.ledger_id,
-                field.c.record == records.c.position,
-                field.c.name == wanted.order.removeprefix("-"),
-            ),
-        )
-        place.insert(0, field.c.sort_key.desc() if wanted.order.startswith("-") else field.c.sort_key)
-    first = query.order_by(*place).limit(wanted.limit).subquery()
-    return select(first, newest_path(first.c.document_id))
-
-
-def _meets(field: Any, wish: FieldWish) -> ColumnElement[bool]:
-    """Return the condition that a field's value is as it is wished; each uses an index of name and value."""
-    if wish.sign == "=":
-        as_written = field.text == wish.text
-        if not _NUMBER.fullmatch(wish.text):
-            return cast(ColumnElement[bool], as_written)
-        # 22.50 finds 22|50, and 5 finds 05 where zeros say nothing
-        return and_(field.sort_key == sort_key(wish.text), or_(as_written, field.value == wish.text))
-    key = sort_key(wish.text)
-    bound = {
-        "<": field.sort_key < key,
-        "<=": field.sort_key <= key,
-        ">": field.sort_key > key,
-        ">=": field.sort_key >= key,
-    }[wish.sign]
-    return and_(bound, field.text != "")
 
 
 def _among(conn: Connection, keys: Sequence[tuple[int, int]]) -> ColumnElement[bool]:
