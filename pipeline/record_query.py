@@ -34,6 +34,13 @@ if TYPE_CHECKING:
 
 NUMBER = re.compile(r"\d+(\.\d+)?|\.\d+", re.ASCII)
 _OF_RECORD = tuple(records.c[name] for name in ("ledger_id", "position", "confidence", "flagged", "form_id"))
+# until the transaction ends: PostgreSQL takes fields of a name and a range for many, and reads whole tables
+_NESTED_LOOPS = select(
+    *(
+        func.set_config(name, "off", True)
+        for name in ("enable_hashjoin", "enable_mergejoin", "enable_seqscan")
+    )
+)
 _BY_RECORDS = -1  # the rows of records to begin with; a wish counts from 0
 
 
@@ -58,12 +65,19 @@ def records_query(conn: Connection, wanted: "RecordFilter", *, lacking: bool = F
     )
     if not by_field or lacking:
         way = _Way(_fewest(conn, wanted), way.sqlite)
+    # PostgreSQL does as it is told by what it must have first
+    few = not way.sqlite and way.begin is not None and wanted.order == "reading"
     matching = select(*_OF_RECORD).where(*_of_records(wanted))
     key: ColumnElement[str] | None = None
     for k, wish in enumerate(wanted.fields):
-        field = fields.alias()
+        field: FromClause = fields.alias()
+        if few and way.begin == k:
+            those = select(fields.c.ledger_id, fields.c.record, fields.c.name, fields.c.sort_key)
+            those = those.where(fields.c.name == wish.name, _meets(fields.c, wish))
+            field = those.cte().prefix_with("MATERIALIZED")
+        else:
+            matching = matching.where(_meets(field.c, wish))
         matching = matching.join(field, and_(*_of_record(field.c, wish.name, way, first=way.begin == k)))
-        matching = matching.where(_meets(field.c, wish))
         key = field.c.sort_key if k == ordered_by else key
     if by_field and lacking:
         of_record = fields.c.ledger_id == records.c.ledger_id, fields.c.record == records.c.position
@@ -75,8 +89,9 @@ def records_query(conn: Connection, wanted: "RecordFilter", *, lacking: bool = F
     if key is not None:
         matching = matching.add_columns(key.label("sort_key"))
     found: CTE | Subquery = matching.subquery()
-    if not way.sqlite and way.begin is not None and wanted.order == "reading":
+    if few:
         found = matching.cte().prefix_with("MATERIALIZED")
+        conn.execute(_NESTED_LOOPS)
     query = _with_pages(found, way).where(*_conditions(conn, wanted))
     place: list[ColumnElement[Any]] = [pages.c.document_id, pages.c.page_index, found.c.position]
     if wanted.order == "confidence":
