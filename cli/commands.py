@@ -42,6 +42,7 @@ COMMANDS = {
             *("RECORD", "WISHES", "FORM", "FLAGGED", "ORDER", "LIMIT", "JSON", "CSV"),
         ),
     ),
+    "sql": Command("cli.sql:sql", "Ask the archive in SQL, which can't change anything.", ("JSON", "CSV")),
     "show": Command(
         "cli.show:show",
         "Draw a page with its boxes, digits and doubts.",

@@ -2,26 +2,24 @@
 
 import json
 import re
-from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, exists, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Select, exists, func, select, tuple_
 
 from pipeline.errors import UsageError
-from pipeline.exports import STREAM, newest_path
-from pipeline.finding import of_kind
+from pipeline.exports import STREAM
 from pipeline.forms import form_of
-from pipeline.matching import documents_meant, is_replaced, is_shown
+from pipeline.matching import is_replaced, is_shown
+from pipeline.record_query import NUMBER, records_query
 from pipeline.record_store import read_values
 from pipeline.records import Value
-from pipeline.results import sort_key
 from pipeline.tables import DONE, fields, forms, ledger, pages, records
 
 Sign = Literal["=", "<", "<=", ">", ">="]
 _AT_A_TIME = 200  # records whose fields are fetched at once
 _WISH = re.compile(r"\s*([^<>=]+?)\s*(<=|>=|=|<|>)\s*([^<>=].*?)?\s*", re.DOTALL)
-_NUMBER = re.compile(r"\d+(\.\d+)?|\.\d+", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +77,7 @@ def parse_wish(text: str) -> FieldWish:
     if found is None or not found[3]:
         raise UsageError(f"{text!r} asks nothing of a field: write no=1899 or 'fee>=3.75'")
     name, sign, value = found.groups()
-    if sign != "=" and not _NUMBER.fullmatch(value):
+    if sign != "=" and not NUMBER.fullmatch(value):
         raise UsageError(f"{text!r}: {value!r} is no number to compare with")
     return FieldWish(name, cast(Sign, sign), value)
 
@@ -91,7 +89,7 @@ def find_records(conn: Connection, wanted: RecordFilter) -> Generator[RecordRow,
     field, form, kind or document that is not there.
     """
     _refuse_unknown(conn, wanted)
-    return _found(conn, _query(conn, wanted))
+    return _all_found(conn, wanted)
 
 
 def field_names(conn: Connection, wanted: RecordFilter) -> tuple[str, ...]:
@@ -100,7 +98,8 @@ def field_names(conn: Connection, wanted: RecordFilter) -> tuple[str, ...]:
     Raises UsageError as `find_records` does.
     """
     _refuse_unknown(conn, wanted)
-    used = _matching(conn, wanted).with_only_columns(records.c.form_id, maintain_column_froms=True).distinct()
+    found = records_query(conn, replace(wanted, order="reading", limit=None)).subquery()
+    used = select(found.c.form_id).distinct()
     sources = conn.scalars(select(forms.c.form).where(forms.c.id.in_(used)).order_by(forms.c.id)).all()
     used_forms = [form_of(json.loads(source)) for source in sources]
     names = ([one.name for one in form.fields] + [one.name for one in form.columns] for form in used_forms)
@@ -109,8 +108,8 @@ def field_names(conn: Connection, wanted: RecordFilter) -> tuple[str, ...]:
 
 def n_forms(conn: Connection) -> int:
     """Count the forms, by their names, that made the records that are shown."""
-    used = _matching(conn, RecordFilter()).with_only_columns(forms.c.name, maintain_column_froms=True)
-    return int(conn.scalar(select(func.count()).select_from(used.distinct().subquery())) or 0)
+    found = records_query(conn, RecordFilter()).subquery()
+    return int(conn.scalar(select(func.count(found.c.form.distinct()))) or 0)
 
 
 def n_without_records(conn: Connection) -> int:
@@ -126,6 +125,16 @@ def n_without_records(conn: Connection) -> int:
         )
     )
     return int(conn.execute(query).scalar_one())
+
+
+def _all_found(conn: Connection, wanted: RecordFilter) -> Generator[RecordRow, None, None]:
+    n_found = 0
+    for record in _found(conn, records_query(conn, wanted)):
+        n_found += 1
+        yield record
+    if wanted.order not in ("reading", "confidence") and (wanted.limit is None or n_found < wanted.limit):
+        left = None if wanted.limit is None else wanted.limit - n_found
+        yield from _found(conn, records_query(conn, replace(wanted, limit=left), lacking=True))
 
 
 def _found(conn: Connection, query: Select[Any]) -> Generator[RecordRow, None, None]:
@@ -168,104 +177,6 @@ def parse_id(text: str) -> tuple[int, int, str | None]:
 
 def _is_count(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) < 19
-
-
-def _matching(conn: Connection, wanted: RecordFilter) -> Select[Any]:
-    """Return the query of records that match, in no order."""
-    query = (
-        select(
-            records.c.ledger_id,
-            records.c.position,
-            records.c.confidence,
-            records.c.flagged,
-            forms.c.name.label("form"),
-            ledger.c.run_id,
-            ledger.c.kind,
-            pages.c.document_id,
-            pages.c.page_index,
-        )
-        .join(ledger, ledger.c.id == records.c.ledger_id)
-        .join(pages, pages.c.id == ledger.c.page_id)
-        .join(forms, forms.c.id == records.c.form_id)
-        .where(is_shown())
-    )
-    for wish in wanted.fields:
-        field = fields.alias()
-        query = query.join(
-            field,
-            and_(
-                field.c.ledger_id == records.c.ledger_id,
-                field.c.record == records.c.position,
-                field.c.name == wish.name,
-                _meets(field.c, wish),
-            ),
-        )
-    if wanted.document is not None:
-        query = query.where(pages.c.document_id.in_(documents_meant(conn, wanted.document)))
-    else:
-        query = query.where(~is_replaced(pages.c.document_id))
-    if wanted.kind is not None:
-        query = query.where(of_kind(conn, wanted.kind, ledger.c.kind))
-    if wanted.page is not None:
-        query = query.where(pages.c.page_index == wanted.page - 1)
-    if wanted.form is not None:
-        query = query.where(forms.c.name == wanted.form)
-    if wanted.flagged:
-        query = query.where(records.c.flagged)
-    if wanted.min_confidence is not None:
-        query = query.where(records.c.confidence >= wanted.min_confidence)
-    if wanted.max_confidence is not None:
-        query = query.where(records.c.confidence <= wanted.max_confidence)
-    return query
-
-
-def _query(conn: Connection, wanted: RecordFilter) -> Select[Any]:
-    query = _matching(conn, wanted)
-    sorted_by: list[ColumnElement[Any]] = []  # before the place in the archive
-    if wanted.order == "confidence":
-        sorted_by.append(records.c.confidence)
-    elif wanted.order != "reading":
-        field = fields.alias()
-        query = query.outerjoin(
-            field,
-            and_(
-                field.c.ledger_id == records.c.ledger_id,
-                field.c.record == records.c.position,
-                field.c.name == wanted.order.removeprefix("-"),
-            ),
-        ).add_columns(field.c.sort_key)
-        sorted_by.append(field.c.sort_key)
-    place = [pages.c.document_id, pages.c.page_index, records.c.position]
-    first = query.order_by(*_ordered(sorted_by, wanted), *place).limit(wanted.limit).subquery()
-    again = [first.c[column.name] for column in sorted_by]
-    # a path is looked up for the rows that are left, not for all that are sorted
-    return select(first, newest_path(first.c.document_id)).order_by(
-        *_ordered(again, wanted), first.c.document_id, first.c.page_index, first.c.position
-    )
-
-
-def _ordered(columns: Sequence[ColumnElement[Any]], wanted: RecordFilter) -> Iterator[ColumnElement[Any]]:
-    """Yield what to sort by; records without the field come last, in both databases and directions."""
-    for column in columns:
-        yield (column.desc() if wanted.order.startswith("-") else column.asc()).nulls_last()
-
-
-def _meets(field: Any, wish: FieldWish) -> ColumnElement[bool]:
-    """Return the condition that a field's value is as it is wished; each uses an index of name and value."""
-    if wish.sign == "=":
-        as_written = field.text == wish.text
-        if not _NUMBER.fullmatch(wish.text):
-            return cast(ColumnElement[bool], as_written)
-        # 22.50 finds 22|50, and 5 finds 05 where zeros say nothing
-        return and_(field.sort_key == sort_key(wish.text), or_(as_written, field.value == wish.text))
-    key = sort_key(wish.text)
-    bound = {
-        "<": field.sort_key < key,
-        "<=": field.sort_key <= key,
-        ">": field.sort_key > key,
-        ">=": field.sort_key >= key,
-    }[wish.sign]
-    return and_(bound, field.text != "")
 
 
 def _among(conn: Connection, keys: Sequence[tuple[int, int]]) -> ColumnElement[bool]:

@@ -261,6 +261,7 @@ records = Table(
     Column("confidence", Float, nullable=False),  # of the least sure value
     Column("flagged", Boolean, nullable=False),
     Index(None, "form_id"),
+    Index(None, "confidence"),
     Index("ix_records_flagged", "ledger_id", sqlite_where=text("flagged"), postgresql_where=text("flagged")),
     sqlite_with_rowid=False,
 )

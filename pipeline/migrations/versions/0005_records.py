@@ -48,6 +48,7 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index("ix_records_form_id", "records", ["form_id"])
+    op.create_index("ix_records_confidence", "records", ["confidence"])
     op.create_index(
         "ix_records_flagged",
         "records",
