@@ -157,8 +157,10 @@ def _record(
     from pipeline.record_store import write_frame
     from pipeline.recording import apply_form
     from pipeline.records import PAGE, RULE
+    from pipeline.shown import lock_runs
 
     with writing(db) as conn:
+        lock_runs(conn, page.page_id)
         write_frame(conn, page.ledger_id, frame)
         made = apply_form(conn, page.ledger_id, form_id, form, frame)
     tally.n_pages += 1
@@ -166,6 +168,6 @@ def _record(
     tally.n_records += len(rows)
     tally.n_flagged += sum(record.flagged for record in made)
     tally.n_by_rules += sum(value.made_by == RULE for record in made for value in record.values)
-    if not rows:
+    if form.rows and not rows:
         tally.n_without += 1
         tally.without = tally.without or page.page_id

@@ -48,10 +48,11 @@ def _put_back(db: "Engine", names: Sequence[str]) -> "PutBack":
     from pipeline.database import reading
 
     with reading(db) as conn:
-        paths = scans_of(conn, names)
-    there = [path for path in paths if path.exists()]
+        scans = scans_of(conn, names)
+    found = [next((path for path in paths if path.exists()), None) for paths in scans]
+    there = [path for path in found if path is not None]
     if not there:
         raise UsageError("none of these scans is there: mount their folder, and try again")
-    if n_away := len(paths) - len(there):
+    if n_away := len(scans) - len(there):
         say(f"{counted(n_away, 'scan')} not there, left as before; `archive verify` says which")
     return PutBack(roots=there, scans=(), as_new_run=True)

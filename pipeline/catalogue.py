@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, and_, bindparam, insert, select, update
+from sqlalchemy import Connection, and_, bindparam, insert, or_, select, update
 
 from pipeline import inserts
 from pipeline.matching import documents_meant
@@ -219,8 +219,8 @@ def page_source(conn: Connection, page_id: int) -> PageSource:
     return source_of(conn.execute(_PAGE_SOURCE, {"page_id": page_id}).all())
 
 
-def scans_of(conn: Connection, names: Sequence[str]) -> list[Path]:
-    """Return the newest path of each document that is named, as people name them; of all where none is.
+def scans_of(conn: Connection, names: Sequence[str]) -> list[tuple[Path, ...]]:
+    """Return the paths of each document that is named, newest first; of all where none is.
 
     Raises UsageError for a name that no document has.
     """
@@ -228,15 +228,13 @@ def scans_of(conn: Connection, names: Sequence[str]) -> list[Path]:
         select(paths.c.document_id, paths.c.path)
         .join(documents, documents.c.id == paths.c.document_id)
         .where(documents.c.replaced_at.is_(None))
-        .order_by(paths.c.document_id, paths.c.seen_at)
+        .order_by(paths.c.document_id, paths.c.seen_at.desc())
     )
-    if not names:
-        return list({row.document_id: text_to_path(row.path) for row in conn.execute(query)}.values())
-    found: dict[int, Path] = {}
-    for name in names:
-        of_name = query.where(paths.c.document_id.in_(documents_meant(conn, name)))
-        found |= {row.document_id: text_to_path(row.path) for row in conn.execute(of_name)}
-    return list(found.values())
+    meant = [paths.c.document_id.in_(documents_meant(conn, name)) for name in names]
+    found: dict[int, dict[Path, None]] = {}
+    for row in conn.execute(query.where(or_(*meant)) if meant else query):
+        found.setdefault(row.document_id, {})[text_to_path(row.path)] = None
+    return [tuple(of_document) for of_document in found.values()]
 
 
 def source_of(rows: Sequence[Any]) -> PageSource:

@@ -12,8 +12,10 @@ from pipeline.record_finding import parse_id
 from pipeline.record_store import Correction, add_correction, read_frame
 from pipeline.recording import apply_form
 from pipeline.records import RULE_MARK, values_by_name
+from pipeline.shown import lock_runs
 from pipeline.tables import forms, records
 
+_MOST_DIGITS = 40
 _WRITTEN = re.compile(r"[0-9]*")
 
 
@@ -27,6 +29,9 @@ def correct_value(conn: Connection, id: str, text: str, who: str, *, now: float)
     if name is None:
         raise UsageError(f"{id} is a whole record: say which field, as in {id}.fee")
     origin = origin_of(conn, id)
+    if not origin.shown:
+        raise UsageError(f"{id} is of an older run of its page; `archive query --record` shows today's ids")
+    lock_runs(conn, origin.page_id)
     (value,) = origin.values
     form_id, source = conn.execute(
         select(forms.c.id, forms.c.form)
@@ -49,5 +54,7 @@ def _refuse_other(values: Values, text: str, name: str) -> None:
     if not (_WRITTEN.fullmatch(whole) and _WRITTEN.fullmatch(cents)):
         what = f"digits, with {RULE_MARK} before the cents" if values.rule is not None else "digits"
         raise UsageError(f"{text!r} is no value of {name}: write {what}")
+    if len(text) > _MOST_DIGITS or (mark and not whole + cents):
+        raise UsageError(f"{text[:_MOST_DIGITS]!r} is no value of {name}: write its digits, or '' for none")
     if len(cents) > values.decimals:
         raise UsageError(f"{text!r} has {len(cents)} digits of cents; {name} has {values.decimals}")

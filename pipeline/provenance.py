@@ -12,7 +12,7 @@ from pipeline.errors import UsageError
 from pipeline.exports import newest_path
 from pipeline.page import Box
 from pipeline.record_finding import parse_id, record_id
-from pipeline.record_store import Correction, corrections_of, read_values
+from pipeline.record_store import Correction, corrections_of, read_records, read_values, rows_meant
 from pipeline.records import Value
 from pipeline.results import box_of
 from pipeline.tables import detections, documents, fields, forms, ledger, pages, readings, records, runs
@@ -51,6 +51,7 @@ class Origin:
     height: float
     values: tuple[Value, ...]
     corrections: tuple[Correction, ...]
+    shown: bool  # not of an older run
 
 
 def origin_of(conn: Connection, text: str) -> Origin:
@@ -63,6 +64,7 @@ def origin_of(conn: Connection, text: str) -> Origin:
             forms.c.name.label("form"),
             forms.c.sha256.label("form_sha256"),
             ledger.c.run_id,
+            ledger.c.current,
             ledger.c.kind,
             ledger.c.page_id,
             ledger.c.finished_at,
@@ -89,11 +91,14 @@ def origin_of(conn: Connection, text: str) -> Origin:
         values = named
     run = conn.execute(select(runs).where(runs.c.id == row.run_id)).one()
     networks, settings = parts_of_run(run)
+    of_page = read_records(conn, ledger_id)
+    every = corrections_of(conn, row.page_id)
     said = tuple(
         one
-        for one in corrections_of(conn, row.page_id)
-        if any(value.column == one.field for value in values)
-        and abs(one.place - row.start) <= (row.end - row.start) / 2
+        for one, meant in zip(every, rows_meant(of_page, every), strict=True)
+        if meant is not None
+        and of_page[meant].position == position
+        and any(value.column == one.field for value in values)
     )
     return Origin(
         record_id(ledger_id, position),
@@ -114,6 +119,7 @@ def origin_of(conn: Connection, text: str) -> Origin:
         row.end - row.start,
         values,
         said,
+        bool(row.current),
     )
 
 

@@ -176,7 +176,7 @@ def parse_id(text: str) -> tuple[int, int, str | None]:
 
 
 def _is_count(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) < 19
+    return text.isascii() and text.isdigit() and len(text) < 10
 
 
 def _among(conn: Connection, keys: Sequence[tuple[int, int]]) -> ColumnElement[bool]:

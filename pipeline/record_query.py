@@ -186,8 +186,9 @@ def _meets(field: Any, wish: "FieldWish") -> ColumnElement[bool]:
         as_written = field.text == wish.text
         if not NUMBER.fullmatch(wish.text):
             return cast(ColumnElement[bool], as_written)
-        # 22.50 finds 22|50, and 5 finds 05 where zeros say nothing
-        return and_(field.sort_key == sort_key(wish.text), or_(as_written, field.value == wish.text))
+        # 22.5 finds 22|50, and 5 finds 05 where zeros say nothing: there the value has none in front
+        zeros = and_(field.value.like("0%"), field.value.not_like("0.%"), field.value != "0")
+        return and_(field.sort_key == sort_key(wish.text), field.text != "", or_(as_written, ~zeros))
     key = sort_key(wish.text)
     bound = {
         "<": field.sort_key < key,

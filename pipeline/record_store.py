@@ -9,11 +9,13 @@ from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, sel
 
 from pipeline.forms import Form, as_json, form_hash
 from pipeline.frames import Frame
-from pipeline.inserts import insert_rows, many
+from pipeline.inserts import insert_new_form, insert_rows, many
 from pipeline.page import Box
-from pipeline.records import NETWORK, PERSON, Record, Value, normalised, values_by_name
+from pipeline.records import NETWORK, PAGE, PERSON, Record, Value, normalised, values_by_name
 from pipeline.results import alternatives_as_text, alternatives_of, sort_key
 from pipeline.tables import corrections, fields, forms, frames, ledger, records
+
+_SAME_PLACE = 0.02  # of the frame's height at most, and half a row: so far a row may begin elsewhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +33,6 @@ class Correction:
 def keep_form(conn: Connection, form: Form, source: str, *, now: float) -> int:
     """Return the id of a form, kept with the text of its file if it is new."""
     sha256 = form_hash(form)
-    known = conn.scalar(select(forms.c.id).where(forms.c.sha256 == sha256))
-    if known is not None:
-        return int(known)
     values = {
         "sha256": sha256,
         "name": form.name,
@@ -41,7 +40,9 @@ def keep_form(conn: Connection, form: Form, source: str, *, now: float) -> int:
         "source": source,
         "added_at": now,
     }
-    return int(conn.execute(insert(forms).values(values).returning(forms.c.id)).scalar_one())
+    # another command may keep the same one at this moment
+    conn.execute(insert_new_form(conn.dialect.name), values)
+    return int(conn.execute(select(forms.c.id).where(forms.c.sha256 == sha256)).scalar_one())
 
 
 def write_frame(conn: Connection, ledger_id: int, frame: Frame) -> None:
@@ -129,20 +130,11 @@ def add_correction(conn: Connection, page_id: int, correction: Correction) -> No
 
 
 def with_corrections(made: Sequence[Record], said: Sequence[Correction], form: Form) -> tuple[Record, ...]:
-    """Return records with what people said in its place, the newest of several.
-
-    A correction belongs to the row whose beginning is the nearest to where it stood, if that is within half
-    a row.
-    """
+    """Return records with what people said in its place, the newest of several."""
     of = values_by_name(form)
     after = list(made)
-    for correction in said:
-        holding = [k for k, record in enumerate(after) if record.has(correction.field)]
-        if not holding:
-            continue
-        row = min(holding, key=lambda k: abs(after[k].start - correction.place))
-        record = after[row]
-        if abs(record.start - correction.place) > (record.end - record.start) / 2:
+    for row, correction in zip(rows_meant(made, said), said, strict=True):
+        if row is None:
             continue
         values = tuple(
             replace(
@@ -156,10 +148,40 @@ def with_corrections(made: Sequence[Record], said: Sequence[Correction], form: F
             )
             if value.column == correction.field
             else value
-            for value in record.values
+            for value in after[row].values
         )
-        after[row] = replace(record, values=values)
+        after[row] = replace(after[row], values=values)
     return tuple(after)
+
+
+def rows_meant(made: Sequence[Record], said: Sequence[Correction]) -> list[int | None]:
+    """Return which of a page's records each correction is of: the one that begins where it stood.
+
+    None where there is none any more: a correction never moves to another row.
+    """
+    spans = [record.end - record.start for record in made if record.position != PAGE]
+    near = min([_SAME_PLACE, *(span / 2 for span in spans)])
+    found: list[int | None] = []
+    for correction in said:
+        apart = {
+            k: abs(record.start - correction.place)
+            for k, record in enumerate(made)
+            if record.has(correction.field)
+        }
+        row = min(apart, key=lambda k: apart[k], default=None)
+        found.append(row if row is not None and apart[row] <= near else None)
+    return found
+
+
+def read_records(conn: Connection, ledger_id: int) -> tuple[Record, ...]:
+    """Return the records of a page, from the top."""
+    rows = conn.execute(
+        select(records).where(records.c.ledger_id == ledger_id).order_by(records.c.position)
+    ).all()
+    values: dict[int, list[Value]] = {row.position: [] for row in rows}
+    for _, record, value in read_values(conn, fields.c.ledger_id == ledger_id):
+        values[record].append(value)
+    return tuple(Record(row.position, row.start, row.end, tuple(values[row.position])) for row in rows)
 
 
 def counts(conn: Connection, ledger_ids: Sequence[int]) -> tuple[int, int, int]:

@@ -22,7 +22,9 @@ from pipeline.record_store import (
 from pipeline.records import Record, build_records
 from pipeline.results import read_detections, read_readings
 from pipeline.rules import apply_rules
-from pipeline.tables import DONE, forms, ledger, pages, records, runs
+from pipeline.tables import DONE, documents, forms, ledger, pages, records, runs
+
+_RENDERED = ("pdf", "zip")  # documents that may have pages which are drawn at a resolution
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,15 +95,19 @@ def record_again(conn: Connection, page_id: int, ledger_id: int) -> None:
         .join(forms, forms.c.id == records.c.form_id)
         .join(runs, runs.c.id == ledger.c.run_id)
         .where(ledger.c.page_id == page_id, ledger.c.id != ledger_id)
-        .order_by(ledger.c.id.desc())
+        .order_by(ledger.c.current.desc(), ledger.c.id.desc())
         .limit(1)
     ).first()
     if before is None or (frame := read_frame(conn, before.ledger_id)) is None:
         return
-    settings = conn.execute(
-        select(runs.c.settings).join(ledger, ledger.c.run_id == runs.c.id).where(ledger.c.id == ledger_id)
-    ).scalar_one()
-    if _dpi(settings) != _dpi(before.settings):
+    now = conn.execute(
+        select(runs.c.settings, documents.c.format)
+        .join(ledger, ledger.c.run_id == runs.c.id)
+        .join(pages, pages.c.id == ledger.c.page_id)
+        .join(documents, documents.c.id == pages.c.document_id)
+        .where(ledger.c.id == ledger_id)
+    ).one()
+    if now.format in _RENDERED and _dpi(now.settings) != _dpi(before.settings):
         return
     write_frame(conn, ledger_id, frame)
     apply_form(conn, ledger_id, before.id, form_of(json.loads(before.form)), frame)

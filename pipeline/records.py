@@ -134,7 +134,7 @@ def build_records(
     tops = np.array([np.mean([piece.v for piece in line]) for line in starts])
     heights = np.array([np.mean([piece.height for piece in line]) for line in starts])
     usual = float(np.median([piece.height for piece in pieces]))
-    begins = tops - ROW_ABOVE * np.maximum(heights, usual)
+    begins = np.maximum.accumulate(tops - ROW_ABOVE * np.maximum(heights, usual))
     ends = np.append(begins[1:], max(1.0, float(tops[-1]) + usual))
     own = {column.name: _of_rows(column, pieces, tops, begins, ends, usual) for column in form.columns}
     own[form.rows] = starts
@@ -172,6 +172,15 @@ def _pieces(read: _Read, place: Place) -> Iterator[_Piece]:
     heights = np.abs(lower[:, 1] - upper[:, 1])
     beside = frame.to_shares(np.column_stack([corners[:, 2], middle[:, 1]]))
     widths = 2 * (beside[:, 0] - centres[:, 0])
+    owner = {member: position for position, number in enumerate(numbers) for member in number.members}
+
+    def is_of(one: Alternative, position: int, column: str) -> bool:
+        """Whether a reading is of this number alone: none of its boxes is another's, or beyond the column."""
+        return bool(one.text) and all(
+            owner[member] == position if member in owner else place(*centres[member].tolist()) == column
+            for member in one.members
+        )
+
     for position, number in enumerate(numbers):
         columns = [place(*centres[member].tolist()) for member in number.members]
         if len(set(columns)) > 1:
@@ -185,7 +194,7 @@ def _pieces(read: _Read, place: Place) -> Iterator[_Piece]:
                 column,
                 number.text if whole else "".join(number.text[k] for k in places),
                 number.confidence if whole else prod(readings[member].confidence for member in members),
-                number.alternatives if whole else (),
+                tuple(one for one in number.alternatives if is_of(one, position, column)) if whole else (),
                 position,
                 members,
                 tuple(float(centres[member, 0]) for member in members),
@@ -209,7 +218,7 @@ def _kept_together(
 
 
 def _column_at(form: Form, u: float, v: float) -> str | None:
-    if not 0 <= v <= 1 + _OVER:
+    if not 0 <= v <= 1 + _OVER or _field_at(form, u, v) is not None:  # the total below is none of its rows
         return None
     for column in form.columns:
         left = column.left - _OVER if column.left < _SIDE else column.left
@@ -283,7 +292,8 @@ def _value(column: Column | Field, line: Sequence[_Piece], detections: Sequence[
 def _day(line: Sequence[_Piece]) -> Sequence[_Piece]:
     """Return the pieces of a line that make a day: the month may be written behind it."""
     for n in range(len(line), 1, -1):
-        if int("".join(piece.text for piece in line[:n])) <= _LAST_DAY:
+        text = "".join(piece.text for piece in line[:n]).lstrip("0")
+        if len(text) <= len(str(_LAST_DAY)) and int(text or "0") <= _LAST_DAY:
             return line[:n]
     return line[:1]
 
@@ -338,6 +348,6 @@ def with_choice(value: Value, one: Alternative, values: Values) -> Value:
         confidence=one.probability,
         members=one.members,
         made_by=RULE,
-        replaced=value.text,
+        replaced=value.replaced if value.made_by == RULE else value.text,
         flag=None,
     )

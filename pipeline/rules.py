@@ -5,6 +5,7 @@ read first stays beside it.  What a person said is never changed or flagged.
 """
 
 import datetime
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -12,11 +13,14 @@ from math import log
 
 from pipeline.forms import Form, Sum, Values
 from pipeline.page import Alternative
-from pipeline.records import PERSON, Record, Value, normalised, values_by_name, with_choice
+from pipeline.records import PERSON, RULE_MARK, Record, Value, normalised, values_by_name, with_choice
 
 _FLOOR = 1e-4  # no reading is less likely
 _GAP = 0.02  # how likely it is that numbers are left out between two rows
 _WRONG = 0.01  # how likely it is that a row's number was read in no way
+_SAID = 1e-12  # and that a person's word is
+_LEAST, _LEAST_AT_END = 0.001, 0.05  # a reading that is chosen is so likely, also with a number on one side
+_MOST_DIGITS = 18
 _NO_ROW = 0.1  # and that then it is none
 
 
@@ -42,7 +46,7 @@ def _single(values: Values, value: Value) -> Value:
     """Return a value after the rules that it keeps or breaks alone."""
     if not value.text or value.made_by == PERSON or (wrong := _breaks(values, value.text)) is None:
         return value
-    fitting = [one for one in value.alternatives if _breaks(values, one.text) is None]
+    fitting = [one for one in value.alternatives if one.text and _breaks(values, one.text) is None]
     if len(fitting) == 1:
         return with_choice(value, fitting[0], values)
     return replace(value, flag=wrong)
@@ -50,8 +54,12 @@ def _single(values: Values, value: Value) -> Value:
 
 def _breaks(values: Values, text: str) -> str | None:
     """Return what is wrong with a text by the rules for it; None where nothing is."""
-    if values.codes and text not in values.codes:
+    known = text if values.type == "code" else normalised(text, values)
+    if values.codes and known not in values.codes and text not in values.codes:
         return f"{text} is none of its codes"
+    cents = text.partition(RULE_MARK)[2]
+    if len(cents) > values.decimals:
+        return f"{text} has {len(cents)} digits of cents, not {values.decimals}"
     for bound, sign, word in ((values.min, 1, "below"), (values.max, -1, "above")):
         # a date is digits without marks here: what bounds it is for whoever writes dates out
         if bound is None or isinstance(bound, datetime.date):
@@ -75,8 +83,9 @@ def _serial(values: Values, rows: Sequence[Value]) -> list[Value]:
 
     The likeliest chain of readings says which numbers hold; between two of them a row's number must fit.
     """
-    candidates = [list(_candidates(value)) for value in rows]
-    chain = _likeliest_chain(values, candidates)
+    candidates = [list(_candidates(values, value)) for value in rows]
+    left_out = [log(_SAID if value.made_by == PERSON else _WRONG) for value in rows]
+    chain = _likeliest_chain(values, candidates, left_out)
     after = []
     for row, value in enumerate(rows):
         before = max((k for k in chain if k < row), default=None)
@@ -92,7 +101,9 @@ def _serial(values: Values, rows: Sequence[Value]) -> list[Value]:
             for one in candidates[row]
             if one.alternative is not None and _fits(values.step, row, one.value, ends)
         ]
-        chosen = fitting[0].alternative if len(fitting) == 1 and kept in (None, fitting[0]) else None
+        least = _LEAST_AT_END if len(ends) == 1 else _LEAST
+        sure = len(fitting) == 1 and kept in (None, fitting[0]) and fitting[0].chance >= least
+        chosen = fitting[0].alternative if sure else None
         if chosen is not None:
             after.append(with_choice(value, chosen, values))
         else:
@@ -100,35 +111,39 @@ def _serial(values: Values, rows: Sequence[Value]) -> list[Value]:
     return after
 
 
-def _candidates(value: Value) -> Iterator[_Candidate]:
-    if value.text:
+def _candidates(values: Values, value: Value) -> Iterator[_Candidate]:
+    if value.text and len(value.text) <= _MOST_DIGITS:
         yield _Candidate(int(value.text), value.confidence, None)
     if value.made_by == PERSON:
         return
     for one in value.alternatives:
-        if one.text and one.text != value.text:
+        fits = one.text and len(one.text) <= _MOST_DIGITS and _breaks(values, one.text) is None
+        if fits and one.text != value.text:
             yield _Candidate(int(one.text), one.probability, one)
 
 
-def _likeliest_chain(values: Values, candidates: Sequence[Sequence[_Candidate]]) -> dict[int, _Candidate]:
+def _likeliest_chain(
+    values: Values, candidates: Sequence[Sequence[_Candidate]], left_out: Sequence[float]
+) -> dict[int, _Candidate]:
     """Return the row and reading of those that hold: the likeliest sequence that goes on as the rule says.
 
-    Rows may be left out, at the price of a number that was read in no way.
+    Rows may be left out, at a price (a logarithm) each: of a number that was read in no way, or of a person's
+    word.
     """
+    price = [0.0, *itertools.accumulate(left_out)]  # of the rows before each
     best: dict[tuple[int, int], tuple[float, tuple[int, int] | None]] = {}
     for row, some in enumerate(candidates):
         reached_before = list(best.items())
         for k, one in enumerate(some):
-            score, link = row * log(_WRONG), None
+            score, link = price[row], None
             for (i, n), (known, _) in reached_before:
                 step = _step(values, row - i, one.value - candidates[i][n].value)
-                if step is not None and (reached := known + step + (row - i - 1) * log(_WRONG)) > score:
+                if step is not None and (reached := known + step + price[row] - price[i + 1]) > score:
                     score, link = reached, (i, n)
             best[row, k] = score + log(max(one.chance, _FLOOR)), link
     if not best:
         return {}
-    last = len(candidates) - 1
-    at: tuple[int, int] | None = max(best, key=lambda key: best[key][0] + (last - key[0]) * log(_WRONG))
+    at: tuple[int, int] | None = max(best, key=lambda key: best[key][0] + price[-1] - price[key[0] + 1])
     chain = {}
     while at is not None:
         chain[at[0]] = candidates[at[0]][at[1]]
@@ -181,8 +196,11 @@ def _added_up(
         and Decimal(normalised(one.text, of[key[1]])) - Decimal(known[key].value)
         == (-off if key == field else off)
     ]
-    if len(mending) == 1:
+    is_whole = all(value.text for key, value in known.items() if key[1] == total.column)
+    if len(mending) == 1 and is_whole:
         key, one = mending[0]
         return {key: with_choice(known[key], one, of[key[1]])}
     much = f"{total.column} adds up to {Decimal(known[field].value) - off}, not {known[field].text}"
-    return {field: replace(known[field], flag=much)}
+    if known[field].made_by != PERSON:
+        return {field: replace(known[field], flag=much)}
+    return {key: replace(known[key], flag=much) for key in keys if known[key].made_by != PERSON}

@@ -428,18 +428,6 @@ def test_a_form_needs_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sai
     assert err == "archive: no page was read yet: archive ingest SCANS\n"
 
 
-def test_an_empty_value_is_said_to_be_empty(folder: Path, said: Said) -> None:
-    _, err = said("correct", "1.1.fee", "", "--who", "miriam")
-    assert err == "1.1.fee is empty now; it was 022|5\n"
-    out, _ = said("why", "1.1.fee")
-    assert "fee: empty\n  miriam said so on" in out and "it was 022|5 before" in out
-    said("correct", "1.1.fee", "7", "--who", "tim")
-    out, _ = said("why", "1.1.fee")
-    assert "before that miriam said that it is empty on" in out and "nothing was read" not in out
-    assert said("why", "1.0")[0].startswith("1.0: what stands once on page 1 of /scans/")
-    assert "day of deed: nothing was read there" in said("why", "1.2")[0]
-
-
 def test_a_table_of_records_fits_80_columns_where_its_values_do(
     folder: Path, said: Said, monkeypatch: pytest.MonkeyPatch
 ) -> None:

