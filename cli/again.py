@@ -20,10 +20,14 @@ from pipeline.sharing import require_shared
 
 @dataclass(frozen=True, slots=True)
 class PutBack:
-    """What is to be read again: `roots` are files to be registered, `scans` those of pages that are."""
+    """What is to be read again: `roots` are files to be registered, `scans` those of pages that are.
+
+    `as_new_run`: what is known of `roots` is read once more, as a run of its own.
+    """
 
     roots: Sequence[Path]
     scans: Sequence[Path]
+    as_new_run: bool = False
 
 
 def read_again(ctx: click.Context, put_back: Callable[[Engine], PutBack | None], *, json: bool) -> None:
@@ -43,9 +47,9 @@ def read_again(ctx: click.Context, put_back: Callable[[Engine], PutBack | None],
             return
         if lock is None:  # what is put back is brought to where workers find it
             roots = [*back.roots, *sorted(path for path in set(back.scans) if path.exists())]
-            outcome = queue_scans(db, settings, weights, sorting, roots, again=False, wait=False)
+            outcome = queue_scans(db, settings, weights, sorting, roots, again=back.as_new_run, wait=False)
         else:
-            outcome = read_scans(db, settings, weights, sorting, back.roots, lock, again=False)
+            outcome = read_scans(db, settings, weights, sorting, back.roots, lock, again=back.as_new_run)
     if json:
         print_json(outcome_json(outcome))
     tell_outcome(outcome, verbose=is_verbose(ctx))

@@ -36,13 +36,18 @@ COMMANDS = {
     "status": Command("cli.status:status", "Show how far the archive is read.", ("WATCH", "JSON")),
     "query": Command(
         "cli.query:query",
-        "Find numbers that were read, and where they stand.",
+        "Find numbers that were read, where they stand, and rows of registers.",
         (
             *("PREFIX", "PATTERN", "MIN", "MAX", "DOCUMENT", "KIND", "PAGE", "CONFIDENCE", "DOUBTFUL"),
-            *("ORDER", "LIMIT", "JSON", "CSV"),
+            *("RECORD", "WISHES", "FORM", "FLAGGED", "ORDER", "LIMIT", "JSON", "CSV"),
         ),
     ),
-    "show": Command("cli.show:show", "Draw a page with its boxes, digits and doubts.", ("OUTPUT",)),
+    "sql": Command("cli.sql:sql", "Ask the archive in SQL, which can't change anything.", ("JSON", "CSV")),
+    "show": Command(
+        "cli.show:show",
+        "Draw a page with its boxes, digits and doubts.",
+        ("OUTPUT", "ALTERNATIVES", "JSON"),
+    ),
     "failed": Command(
         "cli.failed:failed",
         "List pages that could not be read, see why, try them again.",
@@ -53,7 +58,29 @@ COMMANDS = {
         "Say which kind pages are, where a sorter is in doubt or wrong.",
         ("KIND", "DRY_RUN", "JSON"),
     ),
-    "export": Command("cli.export:export", "Write what was read to a file.", ("DIGITS_OUTPUT",)),
+    "reprocess": Command(
+        "cli.reprocess:reprocess", "Read documents of the archive once more, by today's networks.", ("JSON",)
+    ),
+    "why": Command(
+        "cli.why:why", "Say where a value comes from: page, box, networks, rule, person.", ("JSON",)
+    ),
+    "correct": Command(
+        "cli.correct:correct", "Say what a value of a record is; what it was, who and when is kept.", ("WHO",)
+    ),
+    "form": Command(
+        "cli.form:form",
+        "Say what stands in which column of a printed table.",
+        ("NEW_OUTPUT", "NEW_PICTURE", "CHECK_OUTPUT", "CHECK_JSON", "APPLY_KIND", "APPLY_JSON"),
+    ),
+    "export": Command(
+        "cli.export:export",
+        "Write what was read to a file.",
+        (
+            *("DIGITS_OUTPUT", "CSV_OUTPUT", "JSONL_OUTPUT", "PARQUET_OUTPUT", "PARQUET_DIGITS"),
+            *("CSV_RECORDS", "JSONL_RECORDS", "PARQUET_RECORDS"),
+            *("ALTO_OUTPUT", "PAGE_OUTPUT", "COCO_OUTPUT"),
+        ),
+    ),
     "evaluate": Command(
         "cli.evaluate:evaluate",
         "Measure how well pages are read whose truth is known.",
@@ -77,6 +104,16 @@ COMMANDS = {
             *("PROMOTE_FOLDER", "PROMOTE_BY", "PROMOTE_P_BAR", "PROMOTE_DRY_RUN", "PROMOTE_JSON"),
         ),
     ),
+    "verify": Command(
+        "cli.verify:verify",
+        "Check that scans are unchanged, and what was read of them is whole.",
+        ("QUICK", "JSON"),
+    ),
+    "delete": Command(
+        "cli.delete:delete",
+        "Remove a document from the database, with all that was read of it.",
+        ("ALL", "YES", "DRY_RUN", "JSON"),
+    ),
     "doctor": Command("cli.doctor:doctor", "Check what is needed, and say how to mend it.", ("JSON",)),
     "labels": Command(
         "cli.labels:labels",
@@ -93,7 +130,7 @@ COMMANDS = {
             *("RESCORER_OUTPUT", "RESCORER_MINUTES", "RESCORER_SEED", "RESCORER_HANDS"),
             *(f"RECOGNISER_{option}" for option in (*_TRAINING, "BOXES")),
             *("JUDGE_OUTPUT", "JUDGE_MINUTES", "JUDGE_SEED", "JUDGE_HANDS"),
-            *("SORTER_DATA", "SORTER_NAME", "SORTER_OUTPUT", "SORTER_BACKBONE", "SORTER_BACKBONE_WEIGHTS"),
+            *("SORTER_DATA", "SORTER_NAME", "SORTER_OUTPUT", "SORTER_BACKBONES", "SORTER_BACKBONE_WEIGHTS"),
             *("SORTER_THAW", "SORTER_SEED", "SORTER_JSON"),
         ),
     ),

@@ -80,6 +80,13 @@ def network_options(command: Decorated) -> Decorated:
     return command
 
 
+def scan_options(command: Decorated) -> Decorated:
+    """Add the settings of a command that looks at pages, and reads nothing on them."""
+    for add in reversed((_max_pixels, _dpi)):
+        command = add(command)
+    return command
+
+
 def labelling_options(command: Decorated) -> Decorated:
     """Add the settings of reading that matter where transcriptions are labelled: these pages lie upright."""
     for add in reversed((_max_pixels, _device, _detector, _classifier)):

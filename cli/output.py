@@ -1,10 +1,12 @@
-"""Files that commands write: whole or not at all, `-` for stdout."""
+"""Files and folders that commands write: whole or not at all, `-` for stdout."""
 
 import os
+import shutil
 import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
@@ -44,6 +46,41 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             halfway.unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"{_shown(path)} can't be written: {error.strerror or error}") from error
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Give an empty folder that takes `path`'s place at the end, or is gone if anything fails.
+
+    At `path` there may be nothing or an empty folder: what somebody keeps there is not ours to delete.
+    Raises OutputError.
+    """
+    target = Path(os.path.realpath(path))
+    try:
+        if target.exists() and not target.is_dir():
+            raise OutputError(f"{_shown(path)} is a file: name a folder")
+        if target.is_dir() and next(target.iterdir(), None) is not None:
+            raise OutputError(f"{_shown(path)} is not empty: name a new folder")
+        halfway = target.with_name(f".{uuid4().hex[:12]}.part")
+        try:
+            halfway.mkdir()
+            yield halfway
+            halfway.replace(target)
+        finally:
+            shutil.rmtree(halfway, ignore_errors=True)
+    except OSError as error:
+        raise OutputError(f"{_shown(path)} can't be written: {error.strerror or error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Utf8:
+    """A file of bytes that takes text; unlike TextIOWrapper it leaves the file to its owner."""
+
+    file: BinaryIO
+
+    def write(self, text: str, /) -> None:
+        """Write a piece of text as UTF-8."""
+        self.file.write(text.encode())
 
 
 def _shown(path: Path) -> str:

@@ -1,13 +1,10 @@
-"""`archive query`: find numbers that were read."""
+"""`archive query`: find numbers that were read, and rows of registers."""
 
-import csv as csv_format
-import json as json_format
 import sys
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import asdict
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import click
 
@@ -17,8 +14,11 @@ from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
     from pipeline.queries import NumberRow, Order
+    from pipeline.record_finding import RecordFilter
 
 TABLE_LIMIT = 50
+ORDERS = ("reading", "text", "number", "confidence")
+Bound = tuple[float | None, float | None]  # at least, at most
 COLUMNS = (
     Column("NUMBER", right=True),
     Column("CONFIDENCE", right=True),
@@ -26,7 +26,21 @@ COLUMNS = (
     Column("LINE", right=True),
     Column("DOCUMENT", shortened=True),
 )
-CSV_TITLES = ("number", "confidence", "document", "page", "line", "position", "x0", "y0", "x1", "y1")
+
+
+def _confidence(ctx: click.Context, param: click.Parameter, value: str | None) -> Bound | None:
+    """Return the bounds that `0.9` or `>=0.9`, at least, or `<0.9` or `<=0.9`, at most, set."""
+    if value is None:
+        return None
+    text = value.strip()
+    bare = text.lstrip("<>=").strip()
+    try:
+        bound = float(bare)
+    except ValueError:
+        bound = -1.0
+    if not 0 <= bound <= 1 or text[: len(text) - len(bare)].strip() not in ("", "<", "<=", ">", ">="):
+        raise click.BadParameter(f"{value} is no confidence: write 0.9 for at least, or '<0.9' for less")
+    return (None, bound) if text.startswith("<") else (bound, None)
 
 
 @click.command()
@@ -38,13 +52,18 @@ CSV_TITLES = ("number", "confidence", "document", "page", "line", "position", "x
 @click.option("--document", metavar="NAME", help="In this document or folder: a path, or the end of one.")
 @click.option("--kind", metavar="KIND", help="On pages of this kind, as a sorter or a person said.")
 @click.option("--page", type=click.IntRange(1), metavar="N", help="On this page of its document.")
-@click.option("--confidence", type=click.FloatRange(0, 1), metavar="C", help="At least this sure (0 to 1).")
+@click.option(
+    "--confidence", callback=_confidence, metavar="C", help="At least this sure (0 to 1); '<0.9' at most."
+)
 @click.option("--doubtful", type=click.FloatRange(0, 1), metavar="C", help="At most this sure; worst first.")
+@click.option("--record", is_flag=True, help="Rows of registers with their fields, as a form makes them.")
+@click.option("--field", "wishes", multiple=True, metavar="WISH", help="With no=1899 or 'fee>=3.75' in it.")
+@click.option("--form", metavar="NAME", help="Records made by this form.")
+@click.option("--flagged", is_flag=True, help="Records in which a rule finds something wrong.")
 @click.option(
     "--order",
-    type=click.Choice(["reading", "text", "number", "confidence"]),
     metavar="ORDER",
-    help="reading, text, number or confidence.  [default: reading]",
+    help="reading, text, number, confidence; of records also a field, -fee from high to low.",
 )
 @click.option(
     "--limit",
@@ -66,17 +85,22 @@ def query(
     document: str | None,
     kind: str | None,
     page: int | None,
-    confidence: float | None,
+    confidence: "Bound | None",
     doubtful: float | None,
-    order: "Order | None",
+    record: bool,
+    wishes: tuple[str, ...],
+    form: str | None,
+    flagged: bool,
+    order: str | None,
     limit: int | None,
     json: bool,
     csv: bool,
 ) -> None:
-    """Find numbers that were read, and where they stand.
+    """Find numbers that were read, where they stand, and rows of registers.
 
     NUMBER is looked for as it is written, leading zeros included.
     All that is asked for must hold.  Without anything: every number.
+    With --record: rows of registers, which `archive form apply` made.
 
     \b
     Examples:
@@ -87,9 +111,14 @@ def query(
       archive query --kind table-register 1899
       archive query --doubtful 0.8            what a person should look at
       archive query --csv --limit 0 > numbers.csv
+      archive query --record --field no=1899
+      archive query --record --field 'fee>=3.75' --order -fee
+      archive query --record --flagged --confidence '<0.9'
     """
     from pipeline.database import reading
+    from pipeline.export_csv import write_csv
     from pipeline.queries import Filter, find_numbers
+    from pipeline.record_finding import RecordFilter, parse_wish
 
     if json and csv:
         raise UsageError("--json and --csv: one of them")
@@ -98,6 +127,34 @@ def query(
     in_table = not (json or csv)
     if limit is None and in_table:
         limit = TABLE_LIMIT
+    at_least, at_most = (None, None) if confidence is None else confidence
+    if doubtful is not None:
+        at_most = doubtful if at_most is None or doubtful < at_most else at_most
+    # one more, to know whether there are more
+    most = None if not limit else limit + 1 if in_table else limit
+    if record or wishes or form is not None or flagged:
+        for name, given in (("NUMBER", number), ("--prefix", prefix), ("--pattern", pattern)):
+            if given is not None:
+                raise UsageError(f"{name} is for numbers: of records ask with --field, as in no=1899")
+        for name, given in (("--min", min), ("--max", max)):
+            if given is not None:
+                raise UsageError(f"{name} is for numbers: of records ask with --field, as in 'no>=1890'")
+        of_records = RecordFilter(
+            tuple(map(parse_wish, wishes)),
+            document,
+            kind,
+            page,
+            form,
+            flagged,
+            at_least,
+            at_most,
+            order or ("reading" if doubtful is None else "confidence"),
+            most,
+        )
+        _query_records(ctx, of_records, limit or None, json=json, csv=csv)
+        return
+    if order not in (None, *ORDERS):
+        raise UsageError(f"--order {order}: {', '.join(ORDERS[:-1])} or {ORDERS[-1]}; fields are of --record")
     wanted = Filter(
         text=number,
         prefix=prefix,
@@ -107,20 +164,35 @@ def query(
         document=document,
         kind=kind,
         page=page,
-        min_confidence=confidence,
-        max_confidence=doubtful,
-        order=order or ("reading" if doubtful is None else "confidence"),
-        # one more, to know whether there are more
-        limit=None if not limit else limit + 1 if in_table else limit,
+        min_confidence=at_least,
+        max_confidence=at_most,
+        order=cast("Order", order or ("reading" if doubtful is None else "confidence")),
+        limit=most,
     )
     # closed before the database is: a table stops halfway through the rows
     with database_of(ctx) as db, reading(db) as conn, closing(find_numbers(conn, wanted)) as rows:
         if json:
             _print_json(rows)
         elif csv:
-            _print_csv(rows)
+            write_csv(sys.stdout, rows)
         else:
             _print_table(rows, limit or None)
+
+
+def _query_records(
+    ctx: click.Context, wanted: "RecordFilter", limit: int | None, *, json: bool, csv: bool
+) -> None:
+    from cli.query_records import print_records, print_records_csv, print_records_json
+    from pipeline.database import reading
+    from pipeline.record_finding import field_names, find_records
+
+    with database_of(ctx) as db, reading(db) as conn, closing(find_records(conn, wanted)) as rows:
+        if json:
+            print_records_json(rows)
+        elif csv:
+            print_records_csv(rows, field_names(conn, wanted))
+        else:
+            print_records(rows, limit)
 
 
 def _print_table(rows: "Iterator[NumberRow]", limit: int | None) -> None:
@@ -138,34 +210,15 @@ def _print_table(rows: "Iterator[NumberRow]", limit: int | None) -> None:
 
 
 def _print_json(rows: "Iterator[NumberRow]") -> None:
+    from pipeline.export_jsonl import number_json
+
     # by hand, one number a line: a million numbers need not be in memory to be printed
     print(f'{{"schema_version": {SCHEMA_VERSION}, "numbers": [', end="")
     between = "\n"
     for row in rows:
-        value = {
-            "number": row.text,
-            "confidence": round(row.confidence, 6),
-            "document": row.path,
-            "page": row.page,
-            "line": row.line,
-            "position": row.position,
-            "box": [round(edge, 2) for edge in asdict(row.box).values()],
-            "kind": row.kind,
-            "document_id": row.document_id,
-            "run_id": row.run_id,
-        }
-        print(between + json_format.dumps(value, ensure_ascii=False), end="")
+        print(between + number_json(row), end="")
         between = ",\n"
     print("\n]}")
-
-
-def _print_csv(rows: "Iterator[NumberRow]") -> None:
-    # text quoted, counts not: whoever reads the file can tell "0042" from 42
-    out = csv_format.writer(sys.stdout, quoting=csv_format.QUOTE_NONNUMERIC, lineterminator="\n")
-    out.writerow(CSV_TITLES)
-    for row in rows:
-        box = (round(edge, 2) for edge in asdict(row.box).values())
-        out.writerow((row.text, round(row.confidence, 6), row.path, row.page, row.line, row.position, *box))
 
 
 def _with(first: tuple[str, ...], rest: Iterator[tuple[str, ...]]) -> Iterator[tuple[str, ...]]:

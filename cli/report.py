@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cli.export import digits_line
 from cli.output import replacing
 from cli.terminal import SCHEMA_VERSION, Column, print_json, print_table
 from pipeline.contact_sheets import Strip, draw_sheet
 from pipeline.errors import OutputError, QualityError, UsageError
+from pipeline.export_digits import digits_line
 from pipeline.plots import draw_confusions, draw_reliability
 from pipeline.reliability import Reliability
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from pipeline.exports import ExportedPage
+    from pipeline.exported_pages import ExportedPage
 
 # what is measured on each kind of folder; fitted: confidence fitted, for each page, on the others; loss: with
 # --sizes or --turns

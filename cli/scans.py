@@ -1,5 +1,6 @@
 """Scans of the archive, as commands that draw pictures of them need them: read, and never written over."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from pipeline.catalogue import PageSource
+    from pipeline.settings import Settings
 
 
 def split_page(name: str) -> tuple[str, int | None]:
@@ -49,3 +51,13 @@ def page_pixels(source: "PageSource", max_pixels: int, dpi: int) -> "npt.NDArray
         render_dpi=dpi,
         colour=True,
     )
+
+
+def render_dpi(conn: "Connection", run_id: int, settings: "Settings") -> int:
+    """Return the dpi of the run, for the boxes are in the pixels of its pages."""
+    from sqlalchemy import select
+
+    from pipeline.tables import runs
+
+    written = conn.scalar(select(runs.c.settings).where(runs.c.id == run_id))
+    return int(json.loads(written or "{}").get("render_dpi", settings.render_dpi))

@@ -1,24 +1,24 @@
-"""`archive show`: a page with what was read drawn into it."""
+"""`archive show`: a page with what was read drawn into it, or what else its numbers may be."""
 
-import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from cli.options import common_options, database_of, settings_of
+from cli.options import common_options, database_of, json_option, settings_of
 from cli.output import STDOUT, replacing
-from cli.scans import page_pixels, refuse_scan, split_page
-from cli.terminal import counted, say
+from cli.scans import page_pixels, refuse_scan, render_dpi, split_page
+from cli.terminal import GAP, SCHEMA_VERSION, Column, counted, print_json, print_table, say, terminal_width
 from pipeline.errors import SourceError, UsageError
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
-
     from pipeline.catalogue import PageSource
-    from pipeline.settings import Settings
+    from pipeline.page import Alternative
+    from pipeline.queries import PageResult
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+TITLES = "NUMBER", "CONFIDENCE", "ALTERNATIVES"
 
 
 @click.command()
@@ -27,13 +27,14 @@ FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
     "-o",
     "--output",
     type=click.Path(path_type=Path, allow_dash=True),
-    required=True,
     metavar="FILE",
     help="The picture to write, .png or .jpg; - for stdout.",
 )
+@click.option("--alternatives", is_flag=True, help="Print its numbers, and what else each of them may be.")
+@json_option
 @common_options
 @click.pass_context
-def show(ctx: click.Context, document: str, output: Path) -> None:
+def show(ctx: click.Context, document: str, output: Path | None, alternatives: bool, json: bool) -> None:
     """Draw a page with its boxes, digits and doubts.
 
     DOCUMENT is a path, the end of one, or the beginning of a hash; pages
@@ -44,11 +45,18 @@ def show(ctx: click.Context, document: str, output: Path) -> None:
       archive show scans/p7.jpg -o p7.png
       archive show ledger-3.pdf:12 -o page-12.png
       archive show 9f86d081:2 -o page.jpg
+      archive show scans/p7.jpg --alternatives
     """
     from pipeline import queries
     from pipeline.database import reading
 
-    format = "PNG" if output == STDOUT else FORMATS.get(output.suffix.lower())
+    if output is None and not alternatives:
+        raise UsageError("which picture is to be written? name it with --output, or ask for --alternatives")
+    if json and not alternatives:
+        raise UsageError("--json prints numbers: give --alternatives too")
+    if alternatives and output == STDOUT:
+        raise UsageError("--alternatives prints to stdout, where the picture would be: name a file for it")
+    format = "PNG" if output in (None, STDOUT) else FORMATS.get(output.suffix.lower())
     if format is None:
         raise UsageError(f"{output}: which kind of picture? name it .png or .jpg")
     settings = settings_of(ctx, promoted=False)
@@ -57,8 +65,9 @@ def show(ctx: click.Context, document: str, output: Path) -> None:
     with database_of(ctx) as db, reading(db) as conn:
         source = queries.page_of(conn, name, page)
         result = queries.page_result(conn, source.page_id)
-        refuse_scan(conn, output)
-        dpi = _render_dpi(conn, result.run_id, settings)
+        if output is not None:
+            refuse_scan(conn, output)
+        dpi = render_dpi(conn, result.run_id, settings)
     if result.state == "failed":
         raise SourceError(f"{name}, page {page}, could not be read: {result.reason}")
     if result.state == "skipped":
@@ -67,13 +76,30 @@ def show(ctx: click.Context, document: str, output: Path) -> None:
         raise UsageError(f"{name}, page {page}, waits for a person to say its kind: `archive sort`")
     if result.state != "done":
         raise UsageError(f"{name}, page {page}, is not read yet; `archive ingest` reads on")
+    if output is not None:
+        _draw(source, name, page, result, output, format, settings.max_pixels, dpi)
+    if alternatives and json:
+        _print_json(_shown(source, name), page, result)
+    elif alternatives:
+        _print_alternatives(result)
 
+
+def _draw(
+    source: "PageSource",
+    name: str,
+    page: int,
+    result: "PageResult",
+    output: Path,
+    format: str,
+    max_pixels: int,
+    dpi: int,
+) -> None:
     from PIL import Image
 
     from pipeline.overlay import draw_overlay
 
     # what could be read can be drawn, however large it is
-    max_pixels = max(settings.max_pixels, (result.width or 0) * (result.height or 0))
+    max_pixels = max(max_pixels, (result.width or 0) * (result.height or 0))
     try:
         pixels = page_pixels(source, max_pixels, dpi)
     except SourceError as error:
@@ -90,14 +116,49 @@ def show(ctx: click.Context, document: str, output: Path) -> None:
     say(f"{counted(n_digits, 'digit')}, {counted(len(result.numbers), 'number')}{where}")
 
 
-def _render_dpi(conn: "Connection", run_id: int, settings: "Settings") -> int:
-    """Return the dpi of the run, for the boxes are in the pixels of its pages."""
-    from sqlalchemy import select
+def _print_alternatives(result: "PageResult") -> None:
+    if not result.numbers:
+        say("no number was read on it")
+        return
+    longest = max(len(TITLES[0]), *(len(number.text) for number in result.numbers))
+    terminal = terminal_width()
+    room = None if terminal is None else terminal - longest - len(TITLES[1]) - 2 * len(GAP)
+    columns = Column(TITLES[0], right=True), Column(TITLES[1], right=True), Column(TITLES[2])
+    rows = (
+        (number.text, f"{number.confidence:.3f}", _as_many_as_fit(number.alternatives, room))
+        for number in result.numbers
+    )
+    print_table(columns, rows)
 
-    from pipeline.tables import runs
 
-    written = conn.scalar(select(runs.c.settings).where(runs.c.id == run_id))
-    return int(json.loads(written or "{}").get("render_dpi", settings.render_dpi))
+def _as_many_as_fit(alternatives: Sequence["Alternative"], room: int | None) -> str:
+    """Return the likeliest alternatives as one cell of a table, of at most so many columns."""
+    shown = [f"{one.text} {one.probability:.3f}" for one in alternatives]
+    while shown and room is not None and len(", ".join(shown)) > room:
+        shown.pop()
+    return ", ".join(shown)
+
+
+def _print_json(document: str, page: int, result: "PageResult") -> None:
+    def box_around(members: Sequence[int]) -> list[float]:
+        x0, y0, x1, y1 = zip(*(result.detections[i].box.corners for i in members), strict=True)
+        return [round(edge, 2) for edge in (min(x0), min(y0), max(x1), max(y1))]
+
+    numbers = [
+        {
+            "number": number.text,
+            "confidence": round(number.confidence, 6),
+            "line": number.line + 1,
+            "position": position,
+            "box": [round(edge, 2) for edge in number.box.corners],
+            "alternatives": [
+                {"number": one.text, "probability": one.probability, "box": box_around(one.members)}
+                for one in number.alternatives
+            ],
+        }
+        for position, number in enumerate(result.numbers)
+    ]
+    print_json({"schema_version": SCHEMA_VERSION, "document": document, "page": page, "numbers": numbers})
 
 
 def _shown(source: "PageSource", name: str) -> str:

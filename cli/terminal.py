@@ -40,7 +40,9 @@ def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> int
         taken = sum(widths) + len(GAP) * (len(widths) - 1)
         for position, column in enumerate(columns):
             if column.shortened and taken > room:
-                widths[position] = max(LEAST_WIDTH, widths[position] - (taken - room))
+                left = min(widths[position], max(LEAST_WIDTH, widths[position] - (taken - room)))
+                taken -= widths[position] - left
+                widths[position] = left
     n_rows = 0
     print(_line(columns, titles, widths, room))
     for row in chain(first, coming):

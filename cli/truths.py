@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from cli.progress import make_progress
 from pipeline.errors import SourceError
-from pipeline.exports import ExportedDigit, ExportedPage
+from pipeline.exported_pages import ExportedDigit, ExportedPage
 from pipeline.paths import path_to_text, printable
 from pipeline.settings import Settings
 from pipeline.sources import probe, read_page
@@ -41,9 +41,15 @@ def read_truths(
 
 def exported(image: Path, read: "DigitsRead") -> ExportedPage:
     """Return the digits of a page as `archive export digits` gives them."""
-    number_of = {member: k for k, number in enumerate(read.numbers) for member in number.members}
+    places = {
+        member: (k, place)
+        for k, number in enumerate(read.numbers)
+        for place, member in enumerate(number.members)
+    }
     digits = tuple(
-        ExportedDigit(box, digit, float(confidence), float(score), number_of.get(position))
+        ExportedDigit(
+            position, box, digit, float(confidence), float(score), *places.get(position, (None, None))
+        )
         for position, (box, digit, confidence, score) in enumerate(
             zip(read.boxes, read.digits, read.confidence, read.scores, strict=True)
         )

@@ -47,6 +47,23 @@ def every_network_check(settings: Settings) -> Iterator[Check]:
     yield from _of_runs(settings, known, reported)
 
 
+def checks_of(settings: Settings, needed: Mapping[tuple[str, str], int], *, load: bool) -> Iterator[Check]:
+    """Look at each of these networks, by kind and SHA-256 with how many pages it read; `load` loads it too.
+
+    `settings` are those without promoted networks.
+    """
+    there = {network.sha256: network for network in at_hand(settings, history={}).networks}
+    for (kind, sha256), n_pages in needed.items():
+        network = there.get(sha256)
+        check = None if network is None else _file(network, False, load=load)
+        if check is not None and check.state == "ok":
+            yield check
+        elif _is_shared(settings, sha256):
+            yield Check(kind, "ok", f"{sha256[:SHOWN_HASH]}: workers' copy is whole")
+        else:
+            yield check or _not_at_hand(kind, sha256, n_pages)
+
+
 def _every_file(settings: Settings, networks: Sequence[Network]) -> Iterator[Network]:
     """Yield each network, and once more where the store has a copy of a shipped one."""
     for network in networks:
@@ -56,8 +73,8 @@ def _every_file(settings: Settings, networks: Sequence[Network]) -> Iterator[Net
             yield replace(network, file=file, shipped=False)
 
 
-def _file(network: Network, is_promoted: bool) -> Check:
-    """Return whether a network's file has the bytes of its hash, and loads."""
+def _file(network: Network, is_promoted: bool, *, load: bool = True) -> Check:
+    """Return whether a network's file has the bytes of its hash, and loads (unless not asked to)."""
     found = f"{network.id} {network.name}" + (", promoted" if is_promoted else "")
     mend = "install again" if network.shipped else _ADD
     if is_promoted:
@@ -66,6 +83,8 @@ def _file(network: Network, is_promoted: bool) -> Check:
     if now != network.sha256:
         trouble = "can't be read" if now is None else "has other bytes than its card says"
         return Check(network.kind, "fail", f"{found}: {network.file} {trouble}", mend)
+    if not load:
+        return Check(network.kind, "ok", f"{found}: whole")
     try:
         load_any(network.kind, network.file, "cpu")
     except ArchiveError as error:
@@ -115,14 +134,16 @@ def _of_runs(settings: Settings, known: set[str], reported: set[str]) -> Iterato
             continue
         n_wrong += 1
         if sha256 not in reported:
-            yield Check(
-                kind,
-                "fail",
-                f"{sha256[:SHOWN_HASH]} is not at hand, and {n_pages:,} pages were read with it",
-                _ADD,
-            )
+            yield _not_at_hand(kind, sha256, n_pages)
     if not n_wrong:
         yield Check("runs", "ok", f"all {len(pages):,} networks of {counted(len(runs), 'run')} are at hand")
+
+
+def _not_at_hand(kind: str, sha256: str, n_pages: int) -> Check:
+    found = (
+        f"{sha256[:SHOWN_HASH]} is not at hand, and {counted(n_pages, 'page was', 'pages were')} read with it"
+    )
+    return Check(kind, "fail", found, _ADD)
 
 
 def _is_shared(settings: Settings, sha256: str) -> bool:

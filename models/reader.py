@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from models.alternatives import with_alternatives
 from models.judge import number_clues
 from models.loaded import Classifier, Judge, Recogniser, Rescorer
 from models.recogniser import Columns, agreement, answers_to, text_chances
@@ -94,6 +95,7 @@ def read_chances(
     of_digits = [sure[list(number.members)] for number in numbers]
     of_numbers = confidence.of_numbers(of_digits, text_chances(answers), judged)
     numbers = tuple(map(_with_confidence, numbers, of_numbers.tolist()))
+    numbers = with_alternatives(numbers, found, digits, chances, odds, columns)
     return CropsRead(chances, odds, readings, numbers, answers, strips, clues, judged)
 
 

@@ -23,8 +23,11 @@ NOTHING = 10  # the class of a column where no digit is told
 N_CLASSES = 11
 N_COLUMNS = STRIP_PX[1] // 4
 N_ANSWERS = 6  # of a number: see `answers_to`
+LEAST_LOG = -30.0  # the log chance of another text is no smaller
 _FLOOR = -12.0  # no chance is smaller than e to this
 _AHEAD = 3  # digits more or less that still make a difference
+_LIKELY = 0.002  # digits of a column that are less likely are no part of other texts
+_BEAM = 10  # texts that are followed from column to column
 _AT_A_TIME = 256  # numbers, so that memory is bounded
 
 Floats = npt.NDArray[np.float64]
@@ -87,6 +90,8 @@ def log_chances(columns: Tensor, texts: Sequence[str]) -> Tensor:
 
     It is minus infinity where a text has no room in the columns.
     """
+    if not texts:  # torch refuses none
+        return columns.new_zeros(0)
     digits = torch.tensor([int(digit) for text in texts for digit in text], dtype=torch.long)
     lengths = torch.tensor([len(text) for text in texts], dtype=torch.long)
     n_columns = torch.full((len(texts),), columns.shape[1], dtype=torch.long)
@@ -106,6 +111,43 @@ def best_texts(columns: Columns) -> list[str]:
         kept = [c for c, last in zip(path, [NOTHING, *path], strict=False) if c not in (last, NOTHING)]
         texts.append("".join(map(str, kept)))
     return texts
+
+
+def likely_texts(columns: Columns, n: int) -> list[list[str]]:
+    """Return the n likeliest texts of each of M numbers, best first, by columns, float (M, 36, 11).
+
+    By prefix beam search (Hannun, Maas, Jurafsky and Ng 2014, "First-Pass Large Vocabulary Continuous Speech
+    Recognition Using Bi-Directional Recurrent DNNs"): paths that tell the same text count together.
+    """
+    chances = np.exp(columns)
+    told = np.asarray((chances[:, :, :NOTHING] > _LIKELY).any(axis=2))  # (M, 36): most columns tell no digit
+    return [
+        _beam(rows[some].tolist(), np.flatnonzero(some).tolist(), n)
+        for rows, some in zip(chances, told, strict=True)
+    ]
+
+
+def _beam(rows: Sequence[Sequence[float]], places: Sequence[int], n: int) -> list[str]:
+    """Return the n likeliest texts by the chances (K, 11) of those columns that may tell a digit."""
+    beam = {"": (1.0, 0.0)}  # the chances of each text so far: of paths beyond its last digit, and on it
+    for row, place, last in zip(rows, places, [-1, *places], strict=False):
+        nothing = row[NOTHING]
+        likely = [(str(digit), chance) for digit, chance in enumerate(row[:NOTHING]) if chance > _LIKELY]
+        beyond, on = dict[str, float](), dict[str, float]()
+        for text, (over, told) in beam.items():
+            if place > last + 1:  # nothing stood between
+                over, told = over + told, 0.0
+            beyond[text] = (over + told) * nothing
+            for digit, chance in likely:
+                longer = text + digit
+                if text[-1:] != digit:
+                    on[longer] = on.get(longer, 0.0) + (over + told) * chance
+                else:  # the same digit goes on, or another one follows
+                    on[text] = on.get(text, 0.0) + told * chance
+                    on[longer] = on.get(longer, 0.0) + over * chance
+        both = {text: (beyond.get(text, 0.0), on.get(text, 0.0)) for text in (beyond | on)}
+        beam = dict(sorted(both.items(), key=lambda one: -sum(one[1]))[:_BEAM])
+    return sorted(beam, key=lambda text: -sum(beam[text]))[:n]
 
 
 def agreement(said: Floats) -> Floats:

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from models.recogniser import Columns, best_texts, has_room, log_chances
+from models.recogniser import LEAST_LOG, Columns, best_texts, has_room, log_chances
 from pipeline.confidence import REJECT
 from pipeline.hypotheses import Hypothesis, hypotheses
 from pipeline.numbers import of_one_digit, rebuilt
@@ -16,7 +16,6 @@ from pipeline.turning import upright_corners
 # natural logarithms that another way to put a number together must be likelier by: of dozens some look
 # likely by chance; there is only one way to be no number, and boxes were accepted since they look like digits
 _MARGIN, _MARGIN_OF_NONE = 2.0, -2.5
-_LEAST = -30.0  # log chances are no smaller
 
 Ints = npt.NDArray[np.int64]
 
@@ -64,7 +63,7 @@ def _likeliest(told: Sequence[Hypothesis], columns: Columns) -> tuple[float, Hyp
     It is compared with the first, the number as it was read.
     """
     every = torch.from_numpy(columns)[None].expand(len(told), -1, -1)
-    of_texts = log_chances(every, [one.text for one in told]).numpy().clip(_LEAST, 0)
+    of_texts = log_chances(every, [one.text for one in told]).numpy().clip(LEAST_LOG, 0)
     margins = [0.0, *(_MARGIN if one.text else _MARGIN_OF_NONE for one in told[1:])]
     likely = of_texts + np.array([one.odds for one in told]) - np.array(margins)
     best = int(likely.argmax())

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, and_, bindparam, insert, select, update
+from sqlalchemy import Connection, and_, bindparam, insert, or_, select, update
 
 from pipeline import inserts
+from pipeline.matching import documents_meant
 from pipeline.paths import path_to_text, text_to_path
 from pipeline.settings import NETWORKS
 from pipeline.sorting import SORTING
@@ -216,6 +217,24 @@ def add_failed_document(
 def page_source(conn: Connection, page_id: int) -> PageSource:
     """Return where the pixels of a page come from."""
     return source_of(conn.execute(_PAGE_SOURCE, {"page_id": page_id}).all())
+
+
+def scans_of(conn: Connection, names: Sequence[str]) -> list[tuple[Path, ...]]:
+    """Return the paths of each document that is named, newest first; of all where none is.
+
+    Raises UsageError for a name that no document has.
+    """
+    query = (
+        select(paths.c.document_id, paths.c.path)
+        .join(documents, documents.c.id == paths.c.document_id)
+        .where(documents.c.replaced_at.is_(None))
+        .order_by(paths.c.document_id, paths.c.seen_at.desc())
+    )
+    meant = [paths.c.document_id.in_(documents_meant(conn, name)) for name in names]
+    found: dict[int, dict[Path, None]] = {}
+    for row in conn.execute(query.where(or_(*meant)) if meant else query):
+        found.setdefault(row.document_id, {})[text_to_path(row.path)] = None
+    return [tuple(of_document) for of_document in found.values()]
 
 
 def source_of(rows: Sequence[Any]) -> PageSource:

@@ -63,9 +63,13 @@ def read_coco(folder: Path, part: str) -> list[Field]:
     ]
     if not files:
         raise UsageError(f"{folder}: has no part {part!r}; it has {', '.join(coco_parts(folder))}")
-    images = folder / "images" / files[0].stem.removeprefix("instances_")
+    return read_coco_file(files[0], folder / "images" / files[0].stem.removeprefix("instances_"))
+
+
+def read_coco_file(file: Path, images: Path) -> list[Field]:
+    """Return the fields of a COCO file, images below a folder; SourceError if it can't be understood."""
     try:
-        found = json.loads(files[0].read_text(encoding="utf-8"))
+        found = json.loads(file.read_text(encoding="utf-8"))
         digit_of = {category["id"]: int(category["name"]) for category in found["categories"]}
         rows: dict[int, list[tuple[Box, int]]] = {image["id"]: [] for image in found["images"]}
         for annotation in found["annotations"]:
@@ -81,9 +85,7 @@ def read_coco(folder: Path, part: str) -> list[Field]:
             for image in found["images"]
         ]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SourceError(
-            f"{files[0]}: is no COCO file of digits: {type(error).__name__}: {error}"
-        ) from error
+        raise SourceError(f"{file}: is no COCO file of digits: {type(error).__name__}: {error}") from error
 
 
 def score_field(

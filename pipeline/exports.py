@@ -1,19 +1,16 @@
-"""Whole pages with what was read on them, as show and export need them: current runs only."""
+"""A page with all that its current run found, as show needs it, and what queries of pages share."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from os import fsencode
-from pathlib import PurePosixPath
 
 from sqlalchemy import ColumnElement, Connection, select
 
 from pipeline.catalogue import PageSource, page_source
 from pipeline.errors import UsageError
-from pipeline.matching import documents_meant, is_replaced, is_shown, one_document
-from pipeline.page import Box, Detection, Number, Reading
-from pipeline.paths import text_to_path
-from pipeline.results import box_of, read_detections, read_readings
-from pipeline.tables import DONE, detections, documents, ledger, pages, paths, readings
+from pipeline.matching import documents_meant, one_document
+from pipeline.page import Detection, Number, Reading
+from pipeline.results import read_detections, read_readings
+from pipeline.tables import documents, ledger, pages, paths
 
 # rows as they come, not all in memory first
 STREAM = {"yield_per": 500}
@@ -33,30 +30,6 @@ class PageResult:
     detections: tuple[Detection, ...]
     readings: tuple[Reading, ...]  # one a detection once the page is done, else none
     numbers: tuple[Number, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ExportedDigit:
-    """One digit of `export digits`; `number` is the position of its number on the page."""
-
-    box: Box
-    digit: int
-    confidence: float
-    score: float
-    number: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class ExportedPage:
-    """One page of `export digits`; rejected detections are left out."""
-
-    image: str  # the file's name, or the member's in a ZIP
-    path: str
-    page_index: int  # from 0 in its image
-    width: int
-    height: int
-    turned: int
-    digits: tuple[ExportedDigit, ...]
 
 
 def page_of(conn: Connection, document: str, page: int = 1) -> PageSource:
@@ -108,52 +81,6 @@ def page_result(conn: Connection, page_id: int) -> PageResult:
         readings=read,
         numbers=grouped,
     )
-
-
-def exported_pages(conn: Connection) -> Iterator[ExportedPage]:
-    """Yield every page that is done, in the order of documents and pages."""
-    done = (
-        select(
-            ledger.c.id,
-            ledger.c.turned,
-            pages.c.page_index,
-            pages.c.member,
-            pages.c.frame,
-            pages.c.width,
-            pages.c.height,
-            newest_path(pages.c.document_id),
-        )
-        .join(pages, pages.c.id == ledger.c.page_id)
-        .where(is_shown(), ledger.c.state == DONE, ~is_replaced(pages.c.document_id))
-        .order_by(pages.c.document_id, pages.c.page_index)
-    )
-    with conn.execute(done, execution_options=STREAM) as rows:
-        for row in rows:
-            yield ExportedPage(
-                image=_file_name(row.path) if row.member is None else PurePosixPath(row.member).name,
-                path=row.path,
-                page_index=row.page_index if row.member is None else row.frame,
-                width=row.width,
-                height=row.height,
-                turned=row.turned,
-                digits=_exported_digits(conn, row.id),
-            )
-
-
-def _exported_digits(conn: Connection, ledger_id: int) -> tuple[ExportedDigit, ...]:
-    same = (readings.c.ledger_id == detections.c.ledger_id) & (readings.c.position == detections.c.position)
-    rows = conn.execute(
-        select(detections, readings.c.digit, readings.c.confidence, readings.c.number)
-        .join(readings, same)
-        .where(detections.c.ledger_id == ledger_id, readings.c.digit.is_not(None))
-        .order_by(detections.c.position)
-    )
-    return tuple(ExportedDigit(box_of(row), row.digit, row.confidence, row.score, row.number) for row in rows)
-
-
-def _file_name(path: str) -> str:
-    r"""Return the name of the file at a path of the catalogue; what is no UTF-8 in it stays `\xNN`."""
-    return fsencode(text_to_path(path).name).decode("utf-8", "backslashreplace")
 
 
 def newest_path(document_id: ColumnElement[int]) -> ColumnElement[str]:

@@ -17,6 +17,8 @@ from pipeline.tables import ledger, numbers, pages
 
 # this many matching numbers are many; PostgreSQL sorts so many in a twentieth of a second
 MANY = {"sqlite": 5_000, "postgresql": 20_000}
+# not its alternatives: who looks for numbers does not ask for them, and they are most of a row
+_OF_NUMBER = [column for column in numbers.c if column is not numbers.c.alternatives]
 Found = ColumnCollection[str, ColumnElement[Any]]
 Columns = ReadOnlyColumnCollection[str, Any]
 Order = Literal["reading", "text", "number", "confidence"]
@@ -55,6 +57,21 @@ class NumberRow:
     kind: str | None  # of the page, where it was sorted
     ledger_id: int
     run_id: int
+
+    def values(self) -> dict[str, Any]:
+        """Return what is told of a number, by the names of JSON and of exports, rounded to what counts."""
+        return {
+            "number": self.text,
+            "confidence": round(self.confidence, 6),
+            "document": self.path,
+            "page": self.page,
+            "line": self.line,
+            "position": self.position,
+            "box": [round(edge, 2) for edge in self.box.corners],
+            "kind": self.kind,
+            "document_id": self.document_id,
+            "run_id": self.run_id,
+        }
 
 
 def find_numbers(conn: Connection, wanted: Filter) -> Generator[NumberRow, None, None]:
@@ -169,12 +186,12 @@ def _page_conditions(conn: Connection, wanted: Filter, where: Found) -> Iterator
     else:
         yield ~is_replaced(where.document_id)
     if wanted.kind is not None:
-        yield _of_kind(conn, wanted.kind, where.kind)
+        yield of_kind(conn, wanted.kind, where.kind)
     if wanted.page is not None:
         yield where.page_index == wanted.page - 1
 
 
-def _of_kind(conn: Connection, kind: str, column: ColumnElement[str]) -> ColumnElement[bool]:
+def of_kind(conn: Connection, kind: str, column: ColumnElement[str]) -> ColumnElement[bool]:
     """Return the condition that a page is of a kind, or of one that a further sorter says it is."""
     of_any = (ledger.c.kind == kind) | starts_with(ledger.c.kind, kind + BETWEEN)
     if conn.execute(select(ledger.c.id).where(of_any).limit(1)).first() is None:

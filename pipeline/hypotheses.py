@@ -21,7 +21,7 @@ _MOST_WEAK = 4  # of the weak boxes beside a number only the strongest are tried
 _MAX_ADDED = 2
 _OTHER_DIGITS = 2  # of each box
 _HEIGHTS = 0.35, 1.8  # times a number's digits: how high another one may be
-_FLOOR = 1e-4  # no digit is less likely
+FLOOR = 1e-4  # no digit is less likely
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -57,7 +57,7 @@ def hypotheses(
                 best = [int(chances[i, :REJECT].argmax()) if i in added else int(digits[i]) for i in kept]
                 told.append(Hypothesis(tuple(kept), "".join(map(str, best)), changed))
     for place, i in enumerate(members):
-        row = np.maximum(chances[i, :REJECT].astype(np.float64), _FLOOR)
+        row = np.maximum(chances[i, :REJECT].astype(np.float64), FLOOR)
         others = [int(d) for d in np.argsort(-row, kind="stable") if d != digits[i]]
         for digit in others[:_OTHER_DIGITS]:
             text = f"{number.text[:place]}{digit}{number.text[place + 1 :]}"

@@ -28,7 +28,7 @@ from sqlalchemy import (
     update,
 )
 
-from pipeline.tables import documents, ledger, pages, paths, runs
+from pipeline.tables import documents, forms, ledger, pages, paths, runs
 
 DOCUMENT_OF_BYTES = select(documents.c.id, documents.c.n_pages).where(
     documents.c.sha256 == bindparam("of_sha256")
@@ -130,6 +130,12 @@ def insert_new_paths(dialect: str) -> Any:
 
 
 @cache
+@cache
+def insert_new_form(dialect: str) -> Any:
+    """Return the INSERT of a form, which does nothing where it is known."""
+    return _insert(dialect, forms).on_conflict_do_nothing(index_elements=[forms.c.sha256])
+
+
 def insert_rows(dialect: str, table: Table) -> Any:
     """Return the INSERT of rows with every column of a table; `many` has its rows."""
     return _insert_many(dialect, table, " ".join(table.c.keys()))

@@ -30,6 +30,7 @@ from pipeline.leases import (
 )
 from pipeline.matching import is_replaced
 from pipeline.page import Number, PageDetections, Reading
+from pipeline.recording import record_again
 from pipeline.results import write_detections, write_readings
 from pipeline.shown import lock_runs, show
 from pipeline.tables import (
@@ -194,6 +195,8 @@ def finish_classify(
 ) -> bool:
     """Write readings and numbers and go on to done; this run becomes the page's current one.
 
+    A page that had records gets them anew, by the same form.
+
     `readings` are those of `claim.found.detections`, in order.  False: the claim is no longer ours.
     """
     assert claim.found is not None and len(readings) == len(claim.found.detections)
@@ -215,6 +218,7 @@ def finish_classify(
         )
         if moved:
             write_readings(conn, claim.ledger_id, readings, numbers)
+            record_again(conn, page_id, claim.ledger_id)
             show(conn, of_page, page_id, claim.ledger_id, claim.run_id)
         return moved
 

@@ -99,9 +99,15 @@ def in_one_place(box: Floats, boxes: Floats) -> NDArray[np.bool_]:
 
 
 def among(numbers: Sequence[Number], positions: Sequence[int]) -> tuple[Number, ...]:
-    """Return numbers whose members count among these positions, which all of them are at."""
+    """Return numbers whose members count among these positions, which all of them are at.
+
+    Their alternatives stay behind: they may read boxes that are at none of the positions.
+    """
     place = {position: k for k, position in enumerate(positions)}
-    return tuple(replace(number, members=tuple(place[i] for i in number.members)) for number in numbers)
+    return tuple(
+        replace(number, members=tuple(place[i] for i in number.members), alternatives=())
+        for number in numbers
+    )
 
 
 def _number(line: int, members: tuple[int, ...], boxes: Floats, readings: Sequence[Reading]) -> Number:

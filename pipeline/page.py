@@ -83,12 +83,27 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
+class Alternative:
+    """Another reading of a number, and the chance that it is the right one.
+
+    `members` are the positions of the boxes that it reads, from left to right: perhaps one that was left out
+    at first, or those of a number beside it.  They are fewer than its digits where the recogniser saw a digit
+    that has no box.
+    """
+
+    text: str
+    probability: float
+    members: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Number:
     """Digits in order on one line; `text` keeps leading zeros.
 
     `members` are the positions of its digits in the page's detections, in reading order.
     `line` counts the lines of text on the page from the top, from 0.  `confidence` is the
-    chance that every digit is right.
+    chance that every digit is right.  `alternatives` are other readings, best first: they share what
+    confidence leaves, with readings that are not listed and with that of no number at all.
     """
 
     text: str
@@ -96,3 +111,4 @@ class Number:
     box: Box
     line: int
     members: tuple[int, ...]
+    alternatives: tuple[Alternative, ...] = ()

@@ -1,12 +1,9 @@
 """Which path a page takes by its kind: the file of `archive ingest --paths`, checked when it is loaded.
 
-Each mistake is a SettingsError of one line, with the line of the file that it is on.  tomllib keeps no lines,
-so that a key is looked for in the text, statement by statement, and only where something is wrong with it.
+Each mistake is a SettingsError of one line with the line of the file it is on (`pipeline/toml_files.py`).
 """
 
-import re
-import tomllib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,17 +11,14 @@ from typing import Any
 from pipeline.errors import MissingError, SettingsError, UsageError
 from pipeline.network_store import SHOWN_HASH
 from pipeline.paths import printable
-from pipeline.settings import NETWORKS, did_you_mean
+from pipeline.settings import NETWORKS
 from pipeline.sorting import BETWEEN, SORTER, KindPath, Sorting
+from pipeline.toml_files import Keys, TomlFile, hint, read_toml
 
 DOUBTFUL_BELOW = 0.8  # where the file says nothing
 _KEYS = ("doubtful_below", "kinds")
 _KEYS_OF_KIND = ("path", "sorter", "kinds", *NETWORKS)
 _PATHS = ("skip", "person", "read")
-# what tomllib says behind its message
-_PLACE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
-
-Keys = tuple[str, ...]  # the way to a value: ("kinds", "cover", "path")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,21 +52,19 @@ def read_page_paths(file: Path | None, sorter: SorterAtHand, find: Find) -> Sort
         raise SettingsError(printable(wrong))
     if file is None:
         return Sorting(sorter.sha256, DOUBTFUL_BELOW, {kind: KindPath() for kind in sorter.classes})
-    text = _text_of(file)
-    paths = _PathsFile(file, text, find)
-    values = _parsed(file, text)
-    paths.refuse_unknown((), values, _KEYS)
+    toml = read_toml(file)
+    values = toml.values
+    toml.refuse_unknown((), values, _KEYS)
     below = values.get("doubtful_below", DOUBTFUL_BELOW)
     if isinstance(below, bool) or not isinstance(below, int | float) or not 0 <= below <= 1:
-        raise paths.wrong(("doubtful_below",), f"doubtful_below is {below!r}, not a number from 0 to 1")
-    kinds = paths.kinds(("kinds",), values.get("kinds", {}), sorter, (sorter.sha256,), {})
+        raise toml.wrong(("doubtful_below",), f"doubtful_below is {below!r}, not a number from 0 to 1")
+    kinds = _PathsFile(toml, find).kinds(("kinds",), values.get("kinds", {}), sorter, (sorter.sha256,), {})
     return Sorting(sorter.sha256, float(below), kinds)
 
 
 @dataclass(frozen=True, slots=True)
 class _PathsFile:
-    file: Path
-    text: str
+    toml: TomlFile
     find: Find
 
     def kinds(
@@ -83,30 +75,30 @@ class _PathsFile:
         `given` is what stands at `keys`, `above` has the sorters of the chain so far, this one included, and
         `networks` are those that read in place of the usual ones.
         """
-        self.refuse_other_than_table(keys, given)
+        self.toml.refuse_other_than_table(keys, given)
         for kind in given:
             if kind not in sorter.classes:
                 in_chain = f"; write it {'.'.join((*keys, kind.replace(BETWEEN, '.kinds.')))}"
-                hint = in_chain if BETWEEN in kind else _hint(kind, sorter.classes)
-                raise self.wrong((*keys, kind), f"unknown kind {kind!r}{hint}")
+                meant = in_chain if BETWEEN in kind else hint(kind, sorter.classes)
+                raise self.toml.wrong((*keys, kind), f"unknown kind {kind!r}{meant}")
         return {
             kind: self.kind((*keys, kind), given.get(kind, {}), above, networks) for kind in sorter.classes
         }
 
     def kind(self, keys: Keys, given: Any, above: Keys, networks: Mapping[str, str]) -> KindPath:
         """Return the path of one kind."""
-        self.refuse_other_than_table(keys, given)
-        self.refuse_unknown(keys, given, _KEYS_OF_KIND)
+        self.toml.refuse_other_than_table(keys, given)
+        self.toml.refuse_unknown(keys, given, _KEYS_OF_KIND)
         path = given.get("path", "read")
         if path not in _PATHS:
-            raise self.wrong((*keys, "path"), f"path is {path!r}, not skip, person or read")
+            raise self.toml.wrong((*keys, "path"), f"path is {path!r}, not skip, person or read")
         if path != "read" and (useless := [key for key in given if key in (SORTER, *NETWORKS)]):
-            raise self.wrong(
+            raise self.toml.wrong(
                 (*keys, "path"),
                 f"path is {path!r}, so that {useless[0]} has no use: leave out one of the two",
             )
         if "kinds" in given and SORTER not in given:
-            raise self.wrong((*keys, "kinds"), f"kinds of {keys[-1]!r} need a sorter that tells them")
+            raise self.toml.wrong((*keys, "kinds"), f"kinds of {keys[-1]!r} need a sorter that tells them")
         own = {name: self.network((*keys, name), given[name]).sha256 for name in NETWORKS if name in given}
         if SORTER not in given:
             return KindPath(path) if path != "read" else KindPath(networks={**networks, **own})
@@ -115,7 +107,7 @@ class _PathsFile:
         if found.sha256 in above:
             wrong = f"sorter {given[SORTER]!r} has sorted these pages already: it stands above in this chain"
         if wrong:
-            raise self.wrong((*keys, SORTER), wrong)
+            raise self.toml.wrong((*keys, SORTER), wrong)
         further = SorterAtHand(found.sha256, found.classes)
         kinds = self.kinds(
             (*keys, "kinds"), given.get("kinds", {}), further, (*above, found.sha256), {**networks, **own}
@@ -125,89 +117,11 @@ class _PathsFile:
     def network(self, keys: Keys, word: Any) -> FoundNetwork:
         """Return the network that a word names; the last key says its kind."""
         if not isinstance(word, str) or not word or "\0" in word:  # no file's name has that
-            raise self.wrong(keys, f"{keys[-1]} is {word!r}, not a file or the name of a network")
+            raise self.toml.wrong(keys, f"{keys[-1]} is {word!r}, not a file or the name of a network")
         try:
-            return self.find(keys[-1], word, self.file.parent)
+            return self.find(keys[-1], word, self.toml.file.parent)
         except (MissingError, UsageError) as error:
-            raise self.wrong(keys, str(error)) from error
-
-    def refuse_other_than_table(self, keys: Keys, value: Any) -> None:
-        if not isinstance(value, dict):
-            raise self.wrong(keys, f"{'.'.join(keys)} is {value!r}, not a table")
-
-    def refuse_unknown(self, keys: Keys, values: dict[str, Any], known: Keys) -> None:
-        for key in values:
-            if key not in known:
-                raise self.wrong((*keys, key), f"unknown key {key!r}{_hint(key, known)}")
-
-    def wrong(self, keys: Keys, message: str) -> SettingsError:
-        """Return the error of what stands at `keys`."""
-        line = next(line for line, values in _statements(self.text) if values and _has(values, keys))
-        return _error(self.file, line, message)
-
-
-def _text_of(file: Path) -> str:
-    """Return the text of a file, with newlines as TOML counts them and one at its end."""
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise SettingsError(printable(f"{file}: can't be read: {error.strerror}")) from error
-    try:
-        text = data.decode("utf-8-sig")  # some editors put a mark in front
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise _error(file, line, "this is not UTF-8; save the file as UTF-8") from error
-    return text.replace("\r\n", "\n") + "\n"
-
-
-def _parsed(file: Path, text: str) -> dict[str, Any]:
-    try:
-        return tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # TOMLDecodeError; a number too long, nested too deep
-        place = _PLACE.search(str(error))
-        if place and place[1]:
-            line = int(place[1])
-        else:  # it says at most that the text ended too early: what has no end begins further up
-            line = next((line for line, values in _statements(text) if values is None), text.count("\n"))
-        raise _error(file, line, _PLACE.sub("", str(error))) from error
-
-
-def _statements(text: str) -> Iterator[tuple[int, dict[str, Any] | None]]:
-    """Yield each statement: the line that it begins on, and what it sets, from the top; None: it has no end.
-
-    A statement is whole where it can be parsed, by itself or under the last [header].  So each is parsed
-    once, but for those of several lines, once for each of their lines.
-    """
-    header = statement = ""
-    first = 1
-    for number, line in enumerate(text.split("\n")[:-1], start=1):
-        statement += line + "\n"
-        is_header = statement.lstrip().startswith("[")
-        try:
-            values = tomllib.loads(statement if is_header else header + statement)
-        except (ValueError, RecursionError):
-            continue
-        yield first, values
-        header = statement if is_header else header
-        statement, first = "", number + 1
-    if statement:
-        yield first, None
-
-
-def _has(values: Any, keys: Keys) -> bool:
-    for key in keys:
-        if not isinstance(values, dict) or key not in values:
-            return False
-        values = values[key]
-    return True
-
-
-def _error(file: Path, line: int, message: str) -> SettingsError:
-    return SettingsError(printable(f"{file}:{line}: {message}"))
-
-
-def _hint(name: str, known: Collection[str]) -> str:
-    return did_you_mean(name, known) or f"; there are {', '.join(known)}"
+            raise self.toml.wrong(keys, str(error)) from error
 
 
 def _odd(sorter: str, classes: Collection[str]) -> str:

@@ -1,7 +1,7 @@
 """What failed, and all that the commands read but the counts of pipeline/status.py.
 
-Numbers are found in pipeline/finding.py, and what show and export read, whole pages, is in
-pipeline/exports.py; their names are here too.
+Numbers are found in pipeline/finding.py; what show reads of a page is in pipeline/exports.py, and what is
+exported of whole pages in pipeline/exported_pages.py.  Their names are here too.
 """
 
 import heapq
@@ -11,23 +11,15 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, select
 
-from pipeline.exports import (
-    STREAM,
-    ExportedDigit,
-    ExportedPage,
-    PageResult,
-    exported_pages,
-    newest_path,
-    page_of,
-    page_result,
-    pages_of,
-)
+from pipeline.exported_pages import ArchivedPage, ExportedDigit, ExportedPage, exported_pages
+from pipeline.exports import STREAM, PageResult, newest_path, page_of, page_result, pages_of
 from pipeline.finding import Filter, NumberRow, Order, find_numbers
 from pipeline.ledger import still_failed
 from pipeline.results import sort_key
 from pipeline.tables import documents, ledger, pages
 
 __all__ = [
+    "ArchivedPage",
     "ExportedDigit",
     "ExportedPage",
     "Failure",

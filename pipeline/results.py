@@ -7,9 +7,10 @@ from typing import Any
 from sqlalchemy import Connection, Row, Table, bindparam, delete, select
 
 from pipeline.inserts import insert_rows, many
-from pipeline.page import Box, Detection, Number, Reading
-from pipeline.tables import detections, numbers, readings
+from pipeline.page import Alternative, Box, Detection, Number, Reading
+from pipeline.tables import detections, fields, numbers, readings, records
 
+_DIGITS = "0123456789"
 _DETECTIONS = (
     select(detections).where(detections.c.ledger_id == bindparam("of_ledger")).order_by(detections.c.position)
 )
@@ -59,6 +60,7 @@ def write_readings(
             "sort_key": sort_key(number.text),
             "confidence": float(number.confidence),
             "line": number.line,
+            "alternatives": alternatives_as_text(number.alternatives),
         }
         | _columns(number.box)
         for position, number in enumerate(grouped)
@@ -69,7 +71,7 @@ def write_readings(
 
 def forget_results(conn: Connection, ledger_ids: Sequence[int]) -> None:
     """Delete whatever was found and read on pages, by their rows of the ledger."""
-    for table in (numbers, readings, detections):
+    for table in (fields, records, numbers, readings, detections):
         conn.execute(delete(table).where(table.c.ledger_id.in_(ledger_ids)))
 
 
@@ -112,19 +114,39 @@ def read_readings(conn: Connection, ledger_id: int) -> tuple[tuple[Reading, ...]
             box_of(row),
             row.line,
             tuple(position for _, position in sorted(members.get(row.position, []))),
+            alternatives_of(row.alternatives),
         )
         for row in grouped
     )
 
 
+def alternatives_as_text(alternatives: Sequence[Alternative]) -> str:
+    """Return other readings of a number as they are stored.
+
+    >>> alternatives_as_text([Alternative("2378", 0.25, (3, 0, 7))])
+    '[["2378",0.25,[3,0,7]]]'
+    """
+    rows = [(one.text, float(one.probability), [int(i) for i in one.members]) for one in alternatives]
+    return json.dumps(rows, separators=(",", ":"))
+
+
+def alternatives_of(stored: str) -> tuple[Alternative, ...]:
+    """Return the other readings of a number from what is stored."""
+    return tuple(Alternative(text, chance, tuple(members)) for text, chance, members in json.loads(stored))
+
+
 def sort_key(text: str) -> str:
     """Return the key that sorts as the number does: how many digits without leading zeros, then these.
 
-    >>> sort_key("0042")
-    '000242'
+    Decimals stand behind a point, without zeros at their end.
+
+    >>> sort_key("0042"), sort_key("42.50")
+    ('000242', '000242.5')
     """
-    digits = "".join(char for char in text if char in "0123456789").lstrip("0")
-    return f"{len(digits):04d}{digits}"
+    whole, _, decimals = text.partition(".")
+    digits = "".join(char for char in whole if char in _DIGITS).lstrip("0")
+    decimals = "".join(char for char in decimals if char in _DIGITS).rstrip("0")
+    return f"{len(digits):04d}{digits}" + (f".{decimals}" if decimals else "")
 
 
 def box_of(row: Row[Any]) -> Box:

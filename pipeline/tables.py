@@ -4,8 +4,11 @@
         └──────< pages ─< ledger >─ runs  the state of a page in one run
                             ├─< detections    what the detector drew
                             ├─< readings      what the classifier read in each of them
-                            └─< numbers       readings in order on one line
+                            ├─< numbers       readings in order on one line
+                            ├── frames        where the printed table stands
+                            └─< records ─< fields       rows of the register, by a form >─ forms
 
+    corrections >─ pages                  what people said instead, which no run changes
     workers                               who works on pages, on any machine
 
 Times are seconds since 1970 (float, UTC).  Boxes are four columns, xyxy in page pixels.
@@ -20,6 +23,7 @@ from sqlalchemy import (
     Column,
     Float,
     ForeignKey,
+    ForeignKeyConstraint,
     Index,
     Integer,
     MetaData,
@@ -216,8 +220,89 @@ numbers = Table(
     Column("y0", Float, nullable=False),
     Column("x1", Float, nullable=False),
     Column("y1", Float, nullable=False),
+    # JSON, [[text, probability, [positions of the detections that it reads]], …], best first
+    Column("alternatives", Text, nullable=False, server_default="[]"),
     Index(None, "text"),
     Index(None, "sort_key"),
     Index(None, "confidence"),
     sqlite_with_rowid=False,
+)
+
+# Of a page in a run: its forms and records are made again whenever a form is applied to it.
+forms = Table(
+    "forms",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("sha256", String(64), nullable=False, unique=True),
+    Column("name", Sortable, nullable=False),
+    Column("form", Text, nullable=False),  # JSON, as `forms.as_json` says it
+    Column("source", Text, nullable=False),  # the TOML, as it was
+    Column("added_at", Float, nullable=False),
+)
+
+frames = Table(
+    "frames",
+    metadata,
+    Column("ledger_id", Id, ForeignKey("ledger.id"), primary_key=True),
+    Column("corners", Text, nullable=False),  # JSON, [[x, y], …] clockwise from the upper left, page pixels
+    Column("rules", Text, nullable=False),  # JSON, shares of the width
+    Column("printed", Boolean, nullable=False),  # false: the sheet, for no table was found
+    sqlite_with_rowid=False,
+)
+
+records = Table(
+    "records",
+    metadata,
+    Column("ledger_id", Id, ForeignKey("ledger.id"), primary_key=True),
+    Column("position", Integer, primary_key=True),  # from the top of the page, from 0
+    Column("form_id", Id, ForeignKey("forms.id"), nullable=False),
+    Column("start", Float, nullable=False),  # what stands from here to `end` is its own: shares of the frame
+    Column("end", Float, nullable=False),
+    Column("confidence", Float, nullable=False),  # of the least sure value
+    Column("flagged", Boolean, nullable=False),
+    Index(None, "form_id"),
+    Index(None, "confidence"),
+    Index("ix_records_flagged", "ledger_id", sqlite_where=text("flagged"), postgresql_where=text("flagged")),
+    sqlite_with_rowid=False,
+)
+
+fields = Table(
+    "fields",
+    metadata,
+    Column("ledger_id", Id, primary_key=True),
+    Column("record", Integer, primary_key=True),
+    Column("name", Sortable, primary_key=True),
+    Column("place", Integer, nullable=False),  # of its column on the form, from 0
+    Column("text", Sortable, nullable=False),  # as it is written; empty: nothing was read there
+    Column("value", Sortable, nullable=False),
+    Column("sort_key", Sortable, nullable=False),  # as of numbers, decimals behind a point
+    Column("confidence", Float, nullable=False),
+    Column("made_by", String(8), nullable=False),  # network, rule or person
+    Column("replaced", Text),  # what a rule or a person took it instead of
+    Column("flag", Text),  # which rule it breaks
+    Column("x0", Float),
+    Column("y0", Float),
+    Column("x1", Float),
+    Column("y1", Float),
+    Column("numbers", Text, nullable=False),  # JSON, positions of the page's numbers that it comes from
+    Column("members", Text, nullable=False),  # JSON, positions of its detections
+    Column("alternatives", Text, nullable=False),  # as of numbers
+    ForeignKeyConstraint(["ledger_id", "record"], ["records.ledger_id", "records.position"]),
+    Index(None, "name", "text"),
+    Index(None, "name", "sort_key"),
+    sqlite_with_rowid=False,
+)
+
+corrections = Table(
+    "corrections",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("page_id", Id, ForeignKey("pages.id"), nullable=False),
+    Column("field", Sortable, nullable=False),
+    Column("place", Float, nullable=False),  # where its row begins, a share of the frame's height
+    Column("text", Text, nullable=False),
+    Column("was", Text, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("made_at", Float, nullable=False),
+    Index(None, "page_id"),
 )

@@ -10,6 +10,7 @@ import struct
 import sys
 import termios
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from cli.main import run
 from pipeline import catalogue, ledger
 from pipeline.database import open_database, reading, writing
 from pipeline.numbers import group_numbers
-from pipeline.page import Box, Detection, PageDetections, Reading
+from pipeline.page import Alternative, Box, Detection, Number, PageDetections, Reading
 from pipeline.sources import probe
 
 ARCHIVE = Path(sys.executable).with_name("archive")
@@ -95,7 +96,18 @@ def _read(db: object, numbers: tuple[tuple[str, float], ...]) -> None:
     )
     claim = ledger.claim(db, claim.ledger_id, state="detected", now=time.time(), lease_s=100)
     assert claim is not None
-    assert ledger.finish_classify(db, claim, readings, group_numbers(detections, readings), now=time.time())
+    grouped = tuple(map(_doubted, group_numbers(detections, readings)))
+    assert ledger.finish_classify(db, claim, readings, grouped, now=time.time())
+
+
+def _doubted(number: Number) -> Number:
+    """The number with other readings, each with some of what its confidence leaves."""
+    texts = [f"1{number.text}", f"{number.text}1", *(f"{number.text}{k}5" for k in range(3))]
+    others = (
+        Alternative(text, round((1 - number.confidence) / 2**k, 4), number.members)
+        for k, text in enumerate(texts, 1)
+    )
+    return replace(number, alternatives=tuple(one for one in others if one.probability >= 0.0005))
 
 
 def numbers_of(capsys: pytest.CaptureFixture[str], *args: str) -> list[str]:
@@ -176,6 +188,8 @@ def test_query_prints_a_table_and_says_that_there_are_more(
         (["query", "--confidence", "7"], 2, "--confidence"),
         (["query", "--document", "nowhere.png"], 2, "nowhere.png"),
         (["show", "a.png", "-o", "page.txt"], 2, ".png or .jpg"),
+        (["show", "a.png", "-o", "page.png", "--json"], 2, "--alternatives"),
+        (["show", "a.png", "-o", "-", "--alternatives"], 2, "stdout"),
         (["show", "a.png:3", "-o", "page.png"], 2, "has no page 3"),
         (["show", "torn.png", "-o", "page.png"], 5, "is cut short"),
         (["show", "a.png", "-o", "none/page.png"], 5, "none/page.png can't be written"),
@@ -245,6 +259,34 @@ def test_show_draws_the_page(folder: Path, capsys: pytest.CaptureFixture[str]) -
     assert all(colourful[y0:y1, x : x + 3].any(axis=1).all() for x in (x0 - 3, x1))
     assert all(colourful[y : y + 3, x0:x1].any(axis=0).all() for y in (y0 - 3, y1))
     assert not colourful[y0 + 1 : y1 - 1, x0 + 1 : x1 - 1].any(), "nothing hides the digit"
+
+
+def test_show_prints_what_else_numbers_may_be(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "a.png").unlink()  # nothing is drawn: the scan is not needed
+    assert run(["show", "a.png", "--alternatives"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "NUMBER  CONFIDENCE  ALTERNATIVES"
+    assert lines[3] == "     7       0.400  17 0.300, 71 0.150, 705 0.075, 715 0.037, 725 0.019"
+    assert run(["show", "a.png", "--alternatives", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["schema_version"] == 1 and (said["document"], said["page"]) == (str(folder / "a.png"), 1)
+    last = said["numbers"][-1]
+    assert (last["number"], last["confidence"], last["line"], last["position"]) == ("7", 0.4, 3, 2)
+    assert last["alternatives"][0] == {"number": "17", "probability": 0.3, "box": [20, 140, 34, 160]}
+    assert last["box"] == [20, 140, 34, 160] and len(last["alternatives"]) == 5
+
+
+def test_show_prints_as_many_alternatives_as_fit(folder: Path) -> None:
+    lines = in_terminal("show", "a.png", "--alternatives")
+    assert len(lines) == 4 and max(map(len, lines)) <= 80
+    assert all("," in line and not line.endswith(",") for line in lines[1:])
+
+
+def test_show_draws_and_prints(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["show", "b.tif", "--alternatives", "-o", "page.png"]) == 0
+    said = capsys.readouterr()
+    assert len(said.out.splitlines()) == 3 and said.err == "5 digits, 2 numbers → page.png\n"
+    assert (folder / "page.png").exists()
 
 
 def test_show_never_writes_over_a_scan(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ from pipeline import ledger, roster
 from pipeline.catalogue import add_document, add_failed_document, current_run
 from pipeline.database import open_database, reading, writing
 from pipeline.ledger import DETECTED, DONE, FAILED, OPEN, WAITING, Claim, InFlight
-from pipeline.page import Box, Detection, Number, PageDetections, Reading
+from pipeline.page import Alternative, Box, Detection, Number, PageDetections, Reading
 from pipeline.queries import page_result
 from pipeline.roster import Worker
 from pipeline.sources import Document, PageRef
@@ -30,7 +30,8 @@ FOUND = PageDetections(
     turned=90,
 )
 READ = (Reading(0, 0.97, ((8, 0.02),)), Reading(7, 0.9), Reading(None, 0.8, ((1, 0.2), (None, 0.1))))
-GROUPED = (Number("70", 0.87, Box(1, 2, 6, 4), 0, (1, 0)),)
+OTHERS = Alternative("10", 0.0625, (1, 0)), Alternative("170", 0.0005, (1, 0))
+GROUPED = (Number("70", 0.87, Box(1, 2, 6, 4), 0, (1, 0), OTHERS),)
 
 
 @pytest.fixture

@@ -196,6 +196,19 @@ def test_show_draws_each_page_with_its_numbers(archive: Archive) -> None:
         assert np.abs(np.array(ends) - (columns[0], columns[-1])).max() <= 12 * zoom, name
 
 
+def test_show_says_what_else_each_number_may_be(archive: Archive) -> None:
+    page = json.loads(archive.run("show", "strips.zip:3", "--alternatives", "--json"))
+    found = archive.query("--document", "strips.zip", "--page", "3")
+    assert [(one["number"], one["box"]) for one in page["numbers"]] == [
+        (one["number"], one["box"]) for one in found
+    ]
+    assert any(number["alternatives"] for number in page["numbers"])
+    for number in page["numbers"]:
+        others = number["alternatives"]
+        assert sum(one["probability"] for one in others) <= 1 - number["confidence"] + 0.001
+        assert number["number"] not in [one["number"] for one in others]
+
+
 def test_the_doctor_finds_nothing_to_mend(archive: Archive) -> None:
     found = json.loads(archive.run("doctor", "--json"))
     assert found["ok"] and {check["state"] for check in found["checks"]} <= {"ok", "warn"}

@@ -81,6 +81,29 @@ def test_the_commands_for_kinds_of_pages_work(tmp_path: Path) -> None:
     assert re.search(r"^  skipped +2 ", run("archive status", tmp_path).stdout, re.M)
 
 
+def test_the_commands_for_records_work(tmp_path: Path) -> None:
+    block = re.search(r"^The register as a table.*?^```sh$\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    assert block is not None
+    (tmp_path / "scans").mkdir()
+    page = draw_page(3, width=1100, height=1400, digit_px=24.0, columns=("running", "day", "text", "amount"))
+    Image.fromarray(page.pixels).save(tmp_path / "scans" / "p7.png")
+    assert run("archive ingest scans", tmp_path).returncode == 0
+    for line in block[1].splitlines():
+        done = run(line, tmp_path)
+        assert done.returncode == 0, (line, done.stderr)
+        if "form new" in line:  # what is done by hand
+            form = tmp_path / "ledger.toml"
+            text = form.read_text().replace("column-1", "no").replace("column-4", "fee")
+            form.write_text(text.replace('type = "number"', 'type = "serial"', 1))
+        if "--order -no" in line:
+            assert [row.split()[1] for row in done.stdout.splitlines()[1:]] == [
+                *map(str, range(564, 549, -1))
+            ]
+        if "archive correct" in line:
+            assert "1.8.fee is 17 now; it was " in done.stderr
+    assert run("archive query --limit 1", tmp_path).stdout == "", "its one document is deleted"
+
+
 def test_the_first_commands_print_what_is_shown(tmp_path: Path) -> None:
     block = re.search(r"^```console$\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
     assert block is not None
