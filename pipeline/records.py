@@ -206,14 +206,22 @@ def _pieces(read: _Read, place: Place) -> Iterator[_Piece]:
 def _kept_together(
     columns: Sequence[str | None], centres: Floats, widths: Floats, place: Place
 ) -> list[str | None]:
-    """Return the columns of a number's digits; one that just reaches over an edge goes with its neighbour."""
+    """Return the columns of a number's digits; one that just reaches over an edge goes with its neighbour.
+
+    Where digits on both sides of the edge are near to it, the one goes that has fewer on its side.
+    """
     after = list(columns)
-    for k, (u, v) in enumerate(centres.tolist()):
-        for other in (k - 1, k + 1):
-            if 0 <= other < len(columns) and columns[other] != columns[k]:
-                towards = 1.0 if centres[other, 0] > u else -1.0
-                if place(u + towards * _NEAR * float(widths[k]), v) == columns[other]:
-                    after[k] = columns[other]
+    for k in range(len(after) - 1):
+        left, right = after[k], after[k + 1]
+        if left == right:
+            continue
+        (u, v), (next_u, next_v) = centres[k].tolist(), centres[k + 1].tolist()
+        from_left = place(u + _NEAR * float(widths[k]), v) == right
+        from_right = place(next_u - _NEAR * float(widths[k + 1]), next_v) == left
+        if from_right and (not from_left or after[k + 1 :].count(right) <= after[: k + 1].count(left)):
+            after[k + 1] = left
+        elif from_left:
+            after[k] = right
     return after
 
 

@@ -12,7 +12,11 @@ import pytest
 
 from pipeline.drawn import DrawnPage, draw_page
 from pipeline.errors import UsageError
+from pipeline.forms import Column, Field, Form, Values
+from pipeline.frames import Frame
+from pipeline.page import Alternative, Box, Detection, Number, Reading
 from pipeline.record_finding import FieldWish, parse_id, parse_wish
+from pipeline.records import build_records
 from pipeline.styles import PageStyle
 
 Said = Callable[..., tuple[str, str]]
@@ -213,6 +217,54 @@ def test_a_correction_is_of_its_row_alone(folder: Path, said: Said) -> None:
     Path("short.toml").write_text(text.replace('rows = "no"', 'rows = "fee"'))
     said("form", "apply", "ledger.toml", "scans/page.png")
     assert [row["fields"]["fee"]["text"] for row in records_in(said)[20:]] == ["71", "72"]
+
+
+def test_a_png_read_at_another_dpi_keeps_its_records(
+    folder: Path, said: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said("form", "apply", "ledger.toml", "scans/page.png")
+    before = texts(records_in(said))
+    monkeypatch.setenv("ARCHIVE_RENDER_DPI", "200")
+    said("reprocess", "page.png")
+    assert texts(records_in(said)) == before
+
+
+def made_of(digits: dict[tuple[float, float], int], numbers: list[tuple[tuple[int, ...], list]]) -> tuple:
+    """Records of digits at places of a page of 1000 × 1000, and of numbers with their alternatives."""
+    detections = tuple(Detection(Box(x - 8, y - 10, x + 8, y + 10), 0.9) for x, y in digits)
+    readings = tuple(Reading(digit, 0.99) for digit in digits.values())
+    page = []
+    for members, others in numbers:
+        text = "".join(str(readings[member].digit) for member in members)
+        kept = tuple(Alternative(*other) for other in others)
+        page.append(Number(text, 0.9, detections[members[0]].box, 0, members, kept))
+    frame = Frame(((0, 0), (1000, 0), (1000, 1000), (0, 1000)), (0.0, 1.0), True)
+    form = Form(
+        "f",
+        (Column("no", 0.0, 0.1, Values("serial")), Column("fee", 0.1, 0.5, Values("amount"), "bottom")),
+        (Field("total", (0.1, 0.9, 0.5, 1.0), Values("amount")),),
+        "no",
+    )
+    return build_records(detections, readings, page, frame, form)
+
+
+def test_what_belongs_to_a_field_or_another_number_is_taken_once() -> None:
+    digits = {(50, 100): 1, (150, 100): 7, (50, 200): 2, (150, 300): 8, (150, 950): 9}
+    joined = [("17", 0.2, (0, 1)), ("4", 0.1, (0,))]  # the first would take the fee's digit
+    page, first, second = made_of(digits, [((0,), joined), ((1,), []), ((2,), []), ((3,), []), ((4,), [])])
+    assert page["total"].text == "9"
+    assert (first["no"].text, first["fee"].text) == ("1", "7")
+    assert [one.text for one in first["no"].alternatives] == ["4"]
+    assert (second["no"].text, second["fee"].text) == ("2", "8"), "the total is no fee"
+
+
+def test_a_number_that_reaches_over_a_rule_stays_whole_and_one_in_two_columns_comes_apart() -> None:
+    over = {(70, 100): 3, (88, 100): 4, (103, 100): 5}  # the last digit stands a little beyond
+    _, row = made_of(over, [((0, 1, 2), [])])
+    assert (row["no"].text, row["fee"].text) == ("345", "")
+    both = {(50, 100): 1, (68, 100): 2, (160, 100): 7, (178, 100): 8}
+    _, row = made_of(both, [((0, 1, 2, 3), [("1279", 0.1, (0, 1, 2, 3))])])
+    assert (row["no"].text, row["fee"].text) == ("12", "78") and row["no"].alternatives == ()
 
 
 def test_ids_of_an_older_run_are_refused_with_a_line(folder: Path, said: Said) -> None:
