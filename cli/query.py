@@ -3,13 +3,13 @@
 import sys
 from collections.abc import Iterator
 from contextlib import closing
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, cast
 
 import click
 
 from cli.options import common_options, database_of, json_option
-from cli.terminal import SCHEMA_VERSION, Column, print_table, say, shown_path
+from cli.terminal import Column, print_json_rows, print_table, say, shown_path
 from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
@@ -117,6 +117,7 @@ def query(
     """
     from pipeline.database import reading
     from pipeline.export_csv import write_csv
+    from pipeline.export_jsonl import number_json
     from pipeline.queries import Filter, find_numbers
     from pipeline.record_finding import RecordFilter, parse_wish
 
@@ -172,7 +173,7 @@ def query(
     # closed before the database is: a table stops halfway through the rows
     with database_of(ctx) as db, reading(db) as conn, closing(find_numbers(conn, wanted)) as rows:
         if json:
-            _print_json(rows)
+            print_json_rows("numbers", map(number_json, rows))
         elif csv:
             write_csv(sys.stdout, rows)
         else:
@@ -204,23 +205,6 @@ def _print_table(rows: "Iterator[NumberRow]", limit: int | None) -> None:
     if first is None:
         say("no number is like that")
         return
-    n_rows = print_table(COLUMNS, _with(first, cells))
+    n_rows = print_table(COLUMNS, chain([first], cells))
     if next(rows, None) is not None:
         say(f"… more than these {n_rows}: --limit 0 shows all")
-
-
-def _print_json(rows: "Iterator[NumberRow]") -> None:
-    from pipeline.export_jsonl import number_json
-
-    # by hand, one number a line: a million numbers need not be in memory to be printed
-    print(f'{{"schema_version": {SCHEMA_VERSION}, "numbers": [', end="")
-    between = "\n"
-    for row in rows:
-        print(between + number_json(row), end="")
-        between = ",\n"
-    print("\n]}")
-
-
-def _with(first: tuple[str, ...], rest: Iterator[tuple[str, ...]]) -> Iterator[tuple[str, ...]]:
-    yield first
-    yield from rest

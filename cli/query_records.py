@@ -2,14 +2,14 @@
 
 import sys
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from cli.terminal import (
     GAP,
     LEAST_WIDTH,
-    SCHEMA_VERSION,
     Column,
+    print_json_rows,
     print_table,
     say,
     shorten,
@@ -41,7 +41,7 @@ def print_records(rows: "Iterator[RecordRow]", limit: int | None) -> None:
         Column("PAGE", right=True),
         Column("DOCUMENT", shortened=True),
     )
-    n_rows = print_table(columns, (_cells(row, names) for row in islice(_chained(first, rows), limit)))
+    n_rows = print_table(columns, (_cells(row, names) for row in islice(chain(first, rows), limit)))
     shown = first[:limit]
     if any(value.made_by == "rule" for row in shown for value in row.values):
         say("* a rule chose this reading; archive why ID says what was read first")
@@ -55,12 +55,7 @@ def print_records_json(rows: "Iterator[RecordRow]") -> None:
     """Print records as JSON, one a line."""
     from pipeline.export_records import record_line
 
-    print(f'{{"schema_version": {SCHEMA_VERSION}, "records": [', end="")
-    between = "\n"
-    for row in rows:
-        print(between + record_line(row), end="")
-        between = ",\n"
-    print("\n]}")
+    print_json_rows("records", map(record_line, rows))
 
 
 def print_records_csv(rows: "Iterator[RecordRow]", names: Sequence[str]) -> None:
@@ -96,8 +91,3 @@ def _cells(row: "RecordRow", names: Sequence[str]) -> tuple[str, ...]:
 
 def _shown(value: "Value") -> str:
     return value.text + _MARKS.get(value.made_by, "") + ("?" if value.flag else "")
-
-
-def _chained(first: "Sequence[RecordRow]", rest: "Iterator[RecordRow]") -> "Iterator[RecordRow]":
-    yield from first
-    yield from rest

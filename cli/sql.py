@@ -3,7 +3,7 @@
 import csv as csv_format
 import json as json_format
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from cli.terminal import (
     Column,
     counted,
     print_json,
+    print_json_rows,
     print_table,
     print_wrapped,
     say,
@@ -114,19 +115,11 @@ def _print_json(found: "Answer") -> None:
         raise UsageError(
             f"several columns are called {', '.join(twice)}: JSON needs other names, given with AS"
         )
-    # one row a line, as they come: a million need not be in memory to be printed
-    print(f'{{"schema_version": {SCHEMA_VERSION}, "columns": ', end="")
-    print(json_format.dumps(found.columns, ensure_ascii=False) + ', "rows": [', end="")
-    for between, row in zip(_commas(), found.rows, strict=False):
-        values = dict(zip(found.columns, row, strict=True))
-        print(between + json_format.dumps(values, ensure_ascii=False), end="")
-    print("\n]}")
-
-
-def _commas() -> Iterator[str]:
-    yield "\n"
-    while True:
-        yield ",\n"
+    lines = (
+        json_format.dumps(dict(zip(found.columns, row, strict=True)), ensure_ascii=False)
+        for row in found.rows
+    )
+    print_json_rows("rows", lines, columns=found.columns)
 
 
 def _cell(value: Any) -> str:

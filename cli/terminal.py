@@ -68,6 +68,17 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, ensure_ascii=False, indent=2))
 
 
+def print_json_rows(name: str, lines: Iterable[str], **before: Any) -> None:
+    """Print an object of JSON with rows below a name, each a line: a million need not be in memory."""
+    head = json.dumps({"schema_version": SCHEMA_VERSION, **before}, ensure_ascii=False)
+    print(f'{head[:-1]}, "{name}": [', end="")
+    between = "\n"
+    for line in lines:
+        print(between + line, end="")
+        between = ",\n"
+    print("\n]}")
+
+
 def print_json_line(value: Any) -> None:
     """Print a value as one line of JSON: the last line of a command that talks before."""
     print(json.dumps(value, ensure_ascii=False))

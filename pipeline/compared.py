@@ -8,7 +8,8 @@ from sqlalchemy import Connection
 
 from pipeline.changes import Change, MostConfident, Tally
 from pipeline.comparison import compare_page
-from pipeline.runs import Run, digits_of, in_batches, page_pairs
+from pipeline.exports import in_batches
+from pipeline.runs import Run, digits_of, page_pairs
 
 N_NAMED = 20
 
@@ -49,7 +50,7 @@ def compare_runs(
     kept = MostConfident(n_changes)
     same_dpi = a.settings.get("render_dpi") == b.settings.get("render_dpi")
     with closing(page_pairs(conn, a.run_id, b.run_id)) as pairs:
-        for batch in in_batches(pairs):
+        for batch in in_batches(pairs, lambda pair: pair.n_digits):
             both = []
             for pair in batch:
                 if pair.ledger_a is None:

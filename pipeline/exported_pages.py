@@ -13,16 +13,13 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, bindparam, exists, func, select
 
 from pipeline.catalogue import parts_of_run
-from pipeline.exports import STREAM, newest_path
+from pipeline.exports import STREAM, in_batches, newest_path
 from pipeline.matching import is_replaced, is_shown
 from pipeline.page import Box, Number
 from pipeline.paths import text_to_path
 from pipeline.results import box_of
 from pipeline.sorting import networks_by
 from pipeline.tables import DONE, SKIPPED, detections, ledger, numbers, pages, readings, runs
-
-# pages whose digits are read at once: as many as this, or fewer where they have many digits
-BATCH_PAGES, BATCH_DIGITS = 200, 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +112,7 @@ def exported_pages(conn: Connection) -> Generator[ArchivedPage, None, None]:
     """Yield every page that is done, in the order of documents and pages."""
     # closed even where the caller stops halfway: PostgreSQL keeps a cursor open for it
     with conn.execute(_done_pages(), execution_options=STREAM) as rows:
-        for batch in _in_batches(rows):
+        for batch in in_batches(rows, lambda row: int(row.n_digits)):
             yield from _with_digits(conn, batch)
 
 
@@ -164,19 +161,6 @@ def _done_pages() -> Select[Any]:
         .where(is_shown(), ledger.c.state == DONE, ~is_replaced(pages.c.document_id))
         .order_by(pages.c.document_id, pages.c.page_index)
     )
-
-
-def _in_batches(rows: Iterator[Row[Any]]) -> Iterator[list[Row[Any]]]:
-    batch: list[Row[Any]] = []
-    n_digits = 0
-    for row in rows:
-        batch.append(row)
-        n_digits += row.n_digits
-        if len(batch) >= BATCH_PAGES or n_digits >= BATCH_DIGITS:
-            yield batch
-            batch, n_digits = [], 0
-    if batch:
-        yield batch
 
 
 def _with_digits(conn: Connection, batch: Sequence[Row[Any]]) -> Iterator[ArchivedPage]:

@@ -1,7 +1,8 @@
 """A page with all that its current run found, as show needs it, and what queries of pages share."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from sqlalchemy import ColumnElement, Connection, select
 
@@ -14,6 +15,9 @@ from pipeline.tables import documents, ledger, pages, paths
 
 # rows as they come, not all in memory first
 STREAM = {"yield_per": 500}
+# pages whose digits are read at once: as many as this, or fewer where they have many digits
+BATCH_PAGES, BATCH_DIGITS = 200, 20_000
+Page = TypeVar("Page")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,3 +91,17 @@ def newest_path(document_id: ColumnElement[int]) -> ColumnElement[str]:
     """Return the newest path of the document of the row, as a column named path."""
     newest = select(paths.c.path).where(paths.c.document_id == document_id)
     return newest.order_by(paths.c.seen_at.desc(), paths.c.path).limit(1).scalar_subquery().label("path")
+
+
+def in_batches(every: Iterable[Page], n_digits: Callable[[Page], int]) -> Iterator[list[Page]]:
+    """Yield pages in lists whose digits may be in memory together, given how many each has."""
+    batch: list[Page] = []
+    n_held = 0
+    for page in every:
+        batch.append(page)
+        n_held += n_digits(page)
+        if len(batch) >= BATCH_PAGES or n_held >= BATCH_DIGITS:
+            yield batch
+            batch, n_held = [], 0
+    if batch:
+        yield batch

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, select
+from sqlalchemy import ColumnElement, Connection, Row, delete, insert, select
 
 from pipeline.forms import Form, as_json, form_hash
 from pipeline.frames import Frame
@@ -182,20 +182,6 @@ def read_records(conn: Connection, ledger_id: int) -> tuple[Record, ...]:
     for _, record, value in read_values(conn, fields.c.ledger_id == ledger_id):
         values[record].append(value)
     return tuple(Record(row.position, row.start, row.end, tuple(values[row.position])) for row in rows)
-
-
-def counts(conn: Connection, ledger_ids: Sequence[int]) -> tuple[int, int, int]:
-    """Return how many records pages have, how many of them are flagged, and how many values rules chose."""
-    of_pages = records.c.ledger_id.in_(ledger_ids)
-    n, flagged = conn.execute(
-        select(func.count(), func.count().filter(records.c.flagged)).select_from(records).where(of_pages)
-    ).one()
-    by_rules = conn.scalar(
-        select(func.count())
-        .select_from(fields)
-        .where(fields.c.ledger_id.in_(ledger_ids), fields.c.made_by == "rule")
-    )
-    return n, flagged, by_rules or 0
 
 
 def page_of_ledger(conn: Connection, ledger_id: int) -> int:

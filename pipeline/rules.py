@@ -158,7 +158,7 @@ def _step(values: Values, n_rows: int, grown: int) -> float | None:
     """
     n_steps, rest = divmod(grown, values.step)
     if rest or n_steps < 1:
-        return log(_GAP) if values.gaps and n_steps > n_rows else None
+        return None
     if n_steps > n_rows:
         return log(_GAP) if values.gaps else None
     return (n_rows - n_steps) * log(_NO_ROW)

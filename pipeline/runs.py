@@ -4,7 +4,7 @@ Documents that were replaced are left out, as everywhere.
 """
 
 from collections import defaultdict
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +17,6 @@ from pipeline.exports import STREAM, newest_path
 from pipeline.matching import is_replaced
 from pipeline.sorting import SORTING, Sorting, networks_of, sorting_of
 from pipeline.tables import DONE, detections, documents, ledger, numbers, pages, readings, runs
-
-# pages whose digits are read at once: as many as this, or fewer where they have many digits
-BATCH_PAGES, BATCH_DIGITS = 200, 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,20 +135,6 @@ def page_pairs(conn: Connection, run_a: int, run_b: int) -> Generator[PagePair, 
     with conn.execute(either, execution_options=STREAM) as rows:
         for row in rows:
             yield PagePair(row.page_id, row.format == "pdf", row.ledger_a, row.ledger_b, int(row.n_digits))
-
-
-def in_batches(pairs: Iterable[PagePair]) -> Iterator[list[PagePair]]:
-    """Yield pages in lists whose digits may be in memory together."""
-    batch: list[PagePair] = []
-    n_digits = 0
-    for pair in pairs:
-        batch.append(pair)
-        n_digits += pair.n_digits
-        if len(batch) >= BATCH_PAGES or n_digits >= BATCH_DIGITS:
-            yield batch
-            batch, n_digits = [], 0
-    if batch:
-        yield batch
 
 
 def digits_of(conn: Connection, ledger_ids: Sequence[int]) -> dict[int, PageDigits]:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from cli.differences import short_count
 from pipeline.changes import NONE, Change, MostConfident, Tally
 from pipeline.comparison import LEAST_OVERLAP, PageDigits, compare_page, match_digits
-from pipeline.runs import BATCH_DIGITS, BATCH_PAGES, PagePair, in_batches
+from pipeline.exports import BATCH_DIGITS, BATCH_PAGES, in_batches
+from pipeline.runs import PagePair
 
 few = settings(deadline=None, max_examples=50)  # a page has many digits: each example says much
 
@@ -175,7 +176,7 @@ def kept(a: PageDigits, b: PageDigits) -> list[Change]:
 @given(st.lists(st.integers(0, 2 * BATCH_DIGITS), max_size=60), st.integers(0, 3 * BATCH_PAGES))
 def test_a_batch_ends_before_it_is_too_large(large: list[int], n_small: int) -> None:
     pairs = [PagePair(k, False, k, k, n) for k, n in enumerate([*large, *[3] * n_small])]
-    batches = list(in_batches(iter(pairs)))
+    batches = list(in_batches(iter(pairs), lambda pair: pair.n_digits))
     assert [pair for batch in batches for pair in batch] == pairs
     for batch in batches:
         assert 0 < len(batch) <= BATCH_PAGES

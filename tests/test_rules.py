@@ -68,6 +68,13 @@ def test_numbers_that_were_left_out_are_no_mistake_where_gaps_are_allowed() -> N
     assert any(one.flag for one in strict)
 
 
+def test_a_serial_that_goes_up_by_two_has_no_odd_number() -> None:
+    after = ruled(
+        Values("serial", step=2, gaps=True), [("2", ()), ("4", ()), ("9", ()), ("8", ()), ("14", ())]
+    )
+    assert [one.flag for one in after] == [None, None, "6 is expected here", None, None]
+
+
 def test_a_stain_between_two_rows_moves_no_number() -> None:
     rows = [("11", ()), ("12", ()), ("7", ()), ("13", ()), ("19", [("14", 0.05), ("15", 0.04)]), ("15", ())]
     after = ruled(SERIAL, rows)
