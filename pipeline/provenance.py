@@ -12,10 +12,10 @@ from pipeline.errors import UsageError
 from pipeline.exports import newest_path
 from pipeline.page import Box
 from pipeline.record_finding import parse_id, record_id
-from pipeline.record_store import Correction, corrections_of, read_records, read_values, rows_meant
+from pipeline.record_store import Correction, corrections_of, read_records, rows_meant
 from pipeline.records import Value
 from pipeline.results import box_of
-from pipeline.tables import detections, documents, fields, forms, ledger, pages, readings, records, runs
+from pipeline.tables import detections, documents, forms, ledger, pages, readings, records, runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +47,7 @@ class Origin:
     networks: dict[str, str]
     settings: dict[str, Any]
     page_id: int
-    place: float
-    height: float
+    place: float  # where its row begins, a share of the frame's height
     values: tuple[Value, ...]
     corrections: tuple[Correction, ...]
     shown: bool  # not of an older run
@@ -60,7 +59,6 @@ def origin_of(conn: Connection, text: str) -> Origin:
     row = conn.execute(
         select(
             records.c.start,
-            records.c.end,
             forms.c.name.label("form"),
             forms.c.sha256.label("form_sha256"),
             ledger.c.run_id,
@@ -81,8 +79,8 @@ def origin_of(conn: Connection, text: str) -> Origin:
     ).one_or_none()
     if row is None:
         raise UsageError(f"there is no record {text}: `archive query --record` shows their ids")
-    of = (fields.c.ledger_id == ledger_id) & (fields.c.record == position)
-    values = tuple(value for _, _, value in read_values(conn, of))
+    of_page = read_records(conn, ledger_id)
+    values = next(record.values for record in of_page if record.position == position)
     if name is not None:
         named = tuple(value for value in values if value.column == name)
         if not named:
@@ -91,7 +89,6 @@ def origin_of(conn: Connection, text: str) -> Origin:
         values = named
     run = conn.execute(select(runs).where(runs.c.id == row.run_id)).one()
     networks, settings = parts_of_run(run)
-    of_page = read_records(conn, ledger_id)
     every = corrections_of(conn, row.page_id)
     said = tuple(
         one
@@ -116,7 +113,6 @@ def origin_of(conn: Connection, text: str) -> Origin:
         settings,
         row.page_id,
         row.start,
-        row.end - row.start,
         values,
         said,
         bool(row.current),
