@@ -12,12 +12,13 @@ from pipeline.errors import UsageError
 from pipeline.exports import STREAM
 from pipeline.forms import form_of
 from pipeline.matching import is_replaced, is_shown
-from pipeline.record_query import NUMBER, records_query
+from pipeline.record_query import NUMBER, pages_to_look_at, records_query, way_to
 from pipeline.record_store import read_values
 from pipeline.records import Value
 from pipeline.tables import DONE, fields, forms, ledger, pages, records
 
 Sign = Literal["=", "<", "<=", ">", ">="]
+_PAGES_AT_A_TIME = 100  # pages whose records are looked at at once
 _AT_A_TIME = 200  # records whose fields are fetched at once
 _WISH = re.compile(r"\s*([^<>=]+?)\s*(<=|>=|=|<|>)\s*([^<>=].*?)?\s*", re.DOTALL)
 
@@ -98,7 +99,8 @@ def field_names(conn: Connection, wanted: RecordFilter) -> tuple[str, ...]:
     Raises UsageError as `find_records` does.
     """
     _refuse_unknown(conn, wanted)
-    found = records_query(conn, replace(wanted, order="reading", limit=None)).subquery()
+    every = replace(wanted, order="reading", limit=None)
+    found = records_query(conn, every, way_to(conn, every)).subquery()
     used = select(found.c.form_id).distinct()
     sources = conn.scalars(select(forms.c.form).where(forms.c.id.in_(used)).order_by(forms.c.id)).all()
     used_forms = [form_of(json.loads(source)) for source in sources]
@@ -108,7 +110,7 @@ def field_names(conn: Connection, wanted: RecordFilter) -> tuple[str, ...]:
 
 def n_forms(conn: Connection) -> int:
     """Count the forms, by their names, that made the records that are shown."""
-    found = records_query(conn, RecordFilter()).subquery()
+    found = records_query(conn, RecordFilter(), way_to(conn, RecordFilter())).subquery()
     return int(conn.scalar(select(func.count(found.c.form.distinct()))) or 0)
 
 
@@ -129,12 +131,33 @@ def n_without_records(conn: Connection) -> int:
 
 def _all_found(conn: Connection, wanted: RecordFilter) -> Generator[RecordRow, None, None]:
     n_found = 0
-    for record in _found(conn, records_query(conn, wanted)):
+    for record in _first_found(conn, wanted):
         n_found += 1
         yield record
     if wanted.order not in ("reading", "confidence") and (wanted.limit is None or n_found < wanted.limit):
         left = None if wanted.limit is None else wanted.limit - n_found
-        yield from _found(conn, records_query(conn, replace(wanted, limit=left), lacking=True))
+        others = replace(wanted, limit=left)
+        way = way_to(conn, others, lacking=True)
+        yield from _found(conn, records_query(conn, others, way, lacking=True))
+
+
+def _first_found(conn: Connection, wanted: RecordFilter) -> Generator[RecordRow, None, None]:
+    """Yield the records that match, in order, but those that lack the field of the order."""
+    way = way_to(conn, wanted)
+    if wanted.limit is None or wanted.order != "reading" or way.begin is not None:
+        yield from _found(conn, records_query(conn, wanted, way))
+        return
+    left = wanted.limit
+    to_look_at = pages_to_look_at(conn, wanted, way)
+    with conn.execute(to_look_at, execution_options={"yield_per": _PAGES_AT_A_TIME}) as rows:
+        for some in rows.partitions(_PAGES_AT_A_TIME):
+            of_pages = [row.id for row in some]
+            query = records_query(conn, replace(wanted, limit=left), way, of_pages=of_pages)
+            for record in _found(conn, query):
+                left -= 1
+                yield record
+            if left == 0:
+                return
 
 
 def _found(conn: Connection, query: Select[Any]) -> Generator[RecordRow, None, None]:

@@ -6,7 +6,7 @@ and sorted; where much does, going page by page has the first of it at once.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 
 from pipeline.exports import newest_path
-from pipeline.finding import MANY, of_kind
+from pipeline.finding import of_kind
 from pipeline.matching import documents_meant, is_replaced, is_shown
 from pipeline.results import sort_key
 from pipeline.tables import fields, forms, ledger, pages, records
@@ -39,65 +39,90 @@ _OF_RECORD = tuple(records.c[name] for name in ("ledger_id", "position", "confid
 _NESTED_LOOPS = select(
     *(
         func.set_config(name, "off", True)
-        for name in ("enable_hashjoin", "enable_mergejoin", "enable_seqscan")
+        for name in ("enable_hashjoin", "enable_mergejoin", "enable_seqscan", "jit")
     )
 )
-_BY_RECORDS = -1  # the rows of records to begin with; a wish counts from 0
+_MANY, _MANY_BY_PAGES = 20_000, 10_000  # so many rows are not sorted, the latter where pages give the order
+_MANY_PAGES = 1_000
+_BY_RECORDS = -1  # the rows of records to begin with; fields count from 0
 
 
 @dataclass(frozen=True, slots=True)
-class _Way:
-    """Where to begin: a wish by its place, `_BY_RECORDS`, or the pages in their order (None)."""
+class Way:
+    """Where to begin: a wished field by its place, `_BY_RECORDS`, or the pages in their order (None).
+
+    `sorts`: all that match are found and sorted, for they are few; else the order is that of an index.
+    """
 
     begin: int | None
+    sorts: bool
     sqlite: bool
 
 
-def records_query(conn: Connection, wanted: "RecordFilter", *, lacking: bool = False) -> Select[Any]:
+def way_to(conn: Connection, wanted: "RecordFilter", *, lacking: bool = False) -> Way:
+    """Return the way to records, as `records_query` goes it."""
+    sqlite = conn.dialect.name == "sqlite"
+    in_pages = Way(None, False, sqlite)
+    by_pages = lacking or wanted.order == "reading"
+    if wanted.document is not None:
+        of_document = pages.c.document_id.in_(documents_meant(conn, wanted.document))
+        if by_pages or _count(conn, select(pages.c.id).where(of_document), _MANY_PAGES) < _MANY_PAGES:
+            return in_pages
+    elif (fewest := _fewest(conn, wanted, _MANY_BY_PAGES if by_pages else _MANY)) is not None:
+        return Way(fewest, True, sqlite)
+    if by_pages:
+        return in_pages
+    name = wanted.order.removeprefix("-")
+    names = list(_by_name(wanted, lacking=lacking))
+    return Way(_BY_RECORDS if wanted.order == "confidence" else names.index(name), False, sqlite)
+
+
+def records_query(
+    conn: Connection,
+    wanted: "RecordFilter",
+    way: Way,
+    *,
+    lacking: bool = False,
+    of_pages: Sequence[int] | None = None,
+) -> Select[Any]:
     """Return the query of records with their pages, in order.
 
     Where the order is a field's, they are those that have it, and with `lacking` those that don't.
+    `of_pages` are rows of the ledger that `pages_to_look_at` gave: only records of these are looked at.
     """
-    by_field = wanted.order not in ("reading", "confidence")
+    wishes = _by_name(wanted, lacking=lacking)
     name, descending = wanted.order.removeprefix("-"), wanted.order.startswith("-")
-    ordered_by = next((k for k, wish in enumerate(wanted.fields) if by_field and wish.name == name), None)
-    way = _Way(
-        len(wanted.fields) if by_field and ordered_by is None else ordered_by, conn.dialect.name == "sqlite"
-    )
-    if not by_field or lacking:
-        way = _Way(_fewest(conn, wanted), way.sqlite)
+    by_field = wanted.order not in ("reading", "confidence")
+    if of_pages is not None:
+        way = Way(_BY_RECORDS, True, way.sqlite)
     # PostgreSQL does as it is told by what it must have first
-    few = not way.sqlite and way.begin is not None and wanted.order == "reading"
+    in_steps = way.sorts and not way.sqlite
     matching = select(*_OF_RECORD).where(*_of_records(wanted))
-    key: ColumnElement[str] | None = None
-    for k, wish in enumerate(wanted.fields):
+    if of_pages is not None:
+        matching = matching.where(records.c.ledger_id.in_(of_pages))
+    for k, (of_name, meant) in enumerate(wishes.items()):
         field: FromClause = fields.alias()
-        if few and way.begin == k:
+        if in_steps and way.begin == k:
             those = select(fields.c.ledger_id, fields.c.record, fields.c.name, fields.c.sort_key)
-            those = those.where(fields.c.name == wish.name, _meets(fields.c, wish))
+            those = those.where(fields.c.name == of_name, *_meet(fields.c, meant))
             field = those.cte().prefix_with("MATERIALIZED")
         else:
-            matching = matching.where(_meets(field.c, wish))
-        matching = matching.join(field, and_(*_of_record(field.c, wish.name, way, first=way.begin == k)))
-        key = field.c.sort_key if k == ordered_by else key
+            matching = matching.where(*_meet(field.c, meant))
+        matching = matching.join(field, and_(*_of_record(field.c, of_name, way, first=way.begin == k)))
+        if by_field and of_name == name:
+            matching = matching.add_columns(field.c.sort_key.label("sort_key"))
     if by_field and lacking:
         of_record = fields.c.ledger_id == records.c.ledger_id, fields.c.record == records.c.position
-        matching, key = matching.where(~exists().where(*of_record, fields.c.name == name)), None
-    elif by_field and key is None:
-        field = fields.alias()
-        matching = matching.join(field, and_(*_of_record(field.c, name, way, first=True)))
-        key = field.c.sort_key
-    if key is not None:
-        matching = matching.add_columns(key.label("sort_key"))
+        matching = matching.where(~exists().where(*of_record, fields.c.name == name))
     found: CTE | Subquery = matching.subquery()
-    if few:
+    if in_steps:
         found = matching.cte().prefix_with("MATERIALIZED")
         conn.execute(_NESTED_LOOPS)
     query = _with_pages(found, way).where(*_conditions(conn, wanted))
-    sorted_by = "confidence" if wanted.order == "confidence" else "sort_key" if key is not None else None
+    sorted_by = "confidence" if wanted.order == "confidence" else "sort_key"
 
     def place(records_of: Any, pages_of: Any) -> Iterator[ColumnElement[Any]]:
-        if sorted_by is not None:
+        if sorted_by in records_of:
             yield records_of[sorted_by].desc() if descending else records_of[sorted_by]
         yield from (pages_of.document_id, pages_of.page_index, records_of.position)
 
@@ -105,53 +130,82 @@ def records_query(conn: Connection, wanted: "RecordFilter", *, lacking: bool = F
     return select(first, newest_path(first.c.document_id)).order_by(*place(first.c, first.c))
 
 
-def _fewest(conn: Connection, wanted: "RecordFilter") -> int | None:
-    """Return what to begin with: the fewest rows, if they are not many."""
-    if wanted.document is not None:
-        return None
-    if wanted.order == "confidence":
-        return _BY_RECORDS
-    many = MANY[conn.dialect.name]
+def pages_to_look_at(conn: Connection, wanted: "RecordFilter", way: Way) -> Select[Any]:
+    """Return the query of rows of the ledger, in order, whose page may have records that match.
+
+    A page is asked by an index alone, one look a field: those before the first that matches cost little.
+    """
+    ledger_id = ledger.c.id
+    asked = [
+        select(fields.c.record).where(
+            fields.c.ledger_id == ledger_id, fields.c.name == name, *_meet(fields.c, wishes)
+        )
+        for name, wishes in _by_name(wanted).items()
+    ]
+    asked.append(select(records.c.position).where(records.c.ledger_id == ledger_id, *_of_records(wanted)))
+    if not way.sqlite:
+        conn.execute(_NESTED_LOOPS)
+    return (
+        select(ledger_id)
+        .join(pages, _looked_up(way, ledger.c.page_id, pages.c.id))
+        .where(is_shown(), *_of_page(conn, wanted))
+        .where(*(query.limit(1).scalar_subquery().is_not(None) for query in asked))
+        .order_by(pages.c.document_id, pages.c.page_index)
+    )
+
+
+def _fewest(conn: Connection, wanted: "RecordFilter", many: int) -> int | None:
+    """Return what to begin with: the fewest rows, if they are fewer than `many`."""
+    # each in the order of its index: PostgreSQL counts in that then, and reads no whole table
     found = {
-        k: select(fields.c.record).where(fields.c.name == wish.name, _meets(fields.c, wish))
-        for k, wish in enumerate(wanted.fields)
+        k: select(fields.c.record)
+        .where(fields.c.name == name, *_meet(fields.c, wishes))
+        .order_by(fields.c.sort_key if any(map(_is_number, wishes)) else fields.c.text)
+        for k, (name, wishes) in enumerate(_by_name(wanted).items())
+        if wishes
     }
     of_records = list(_of_records(wanted))
     if of_records:
-        found[_BY_RECORDS] = select(records.c.position).where(*of_records)
-    counts = {
-        k: conn.scalar(select(func.count()).select_from(query.limit(many).subquery())) or 0
-        for k, query in found.items()
-    }
+        indexed = records.c.ledger_id if wanted.flagged else records.c.confidence
+        found[_BY_RECORDS] = select(records.c.position).where(*of_records).order_by(indexed)
+    counts = {k: _count(conn, query, many) for k, query in found.items()}
     best = min(counts, key=lambda k: counts[k], default=None)
     return None if best is None or counts[best] == many else best
 
 
-def _with_pages(found: FromClause, way: _Way) -> Select[Any]:
-    ledger_id: ColumnElement[int] = ledger.c.id
-    page_id: ColumnElement[int] = pages.c.id
-    if way.sqlite and way.begin is None:  # with `+ 0` no index leads from a record to its page
-        ledger_id, page_id = ledger_id + 0, page_id + 0
+def _count(conn: Connection, query: Select[Any], most: int) -> int:
+    return conn.scalar(select(func.count()).select_from(query.limit(most).subquery())) or 0
+
+
+def _with_pages(found: FromClause, way: Way) -> Select[Any]:
     where_it_is = ledger.c.run_id, ledger.c.kind, pages.c.document_id, pages.c.page_index
+    of_ledger: list[ColumnElement[Any]] = [found.c.ledger_id, ledger.c.id]
+    of_page: list[ColumnElement[Any]] = [ledger.c.page_id, pages.c.id]
+    if way.begin is not None:
+        of_ledger.reverse()
+        of_page.reverse()
     return (
         select(*found.c, forms.c.name.label("form"))
         .add_columns(*where_it_is)
         .select_from(found)
-        .join(forms, (forms.c.id + 0 if way.sqlite else forms.c.id) == found.c.form_id)
-        .join(ledger, ledger_id == found.c.ledger_id)
-        .join(pages, page_id == ledger.c.page_id)
+        .join(forms, _looked_up(way, forms.c.id, found.c.form_id))
+        .join(ledger, _looked_up(way, *of_ledger))
+        .join(pages, _looked_up(way, *of_page))
         .where(is_shown())
     )
 
 
-def _of_record(field: Any, name: str, way: _Way, *, first: bool) -> tuple[ColumnElement[bool], ...]:
-    """Return the conditions that a field is the record's; on SQLite they say what leads where."""
-    ledger_id, record, its_name = field.ledger_id, field.record, field.name
-    if way.sqlite and first:  # from the field to its record, and not back
-        ledger_id, record = ledger_id + 0, record + 0
-    elif way.sqlite:  # from the record to its field
-        its_name = its_name.concat("")
-    return ledger_id == records.c.ledger_id, record == records.c.position, its_name == name
+def _of_record(field: Any, name: str, way: Way, *, first: bool) -> Iterator[ColumnElement[bool]]:
+    """Yield the conditions that a field is the record's; `first`: the record is found by it."""
+    for of_field, of_record in ((field.ledger_id, records.c.ledger_id), (field.record, records.c.position)):
+        yield _looked_up(way, of_record, of_field) if first else _looked_up(way, of_field, of_record)
+    # SQLite is to take no index of names and values where it has the record
+    yield (field.name.concat("") if way.sqlite and not first else field.name) == name
+
+
+def _looked_up(way: Way, column: ColumnElement[Any], known: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Return the condition that two columns are the same; on SQLite no index leads from the first back."""
+    return column == (known + 0 if way.sqlite else known)
 
 
 def _of_records(wanted: "RecordFilter") -> list[ColumnElement[bool]]:
@@ -166,6 +220,13 @@ def _of_records(wanted: "RecordFilter") -> list[ColumnElement[bool]]:
 
 
 def _conditions(conn: Connection, wanted: "RecordFilter") -> list[ColumnElement[bool]]:
+    found = _of_page(conn, wanted)
+    if wanted.form is not None:
+        found.append(forms.c.name == wanted.form)
+    return found
+
+
+def _of_page(conn: Connection, wanted: "RecordFilter") -> list[ColumnElement[bool]]:
     found: list[ColumnElement[bool]] = []
     if wanted.document is not None:
         found.append(pages.c.document_id.in_(documents_meant(conn, wanted.document)))
@@ -175,16 +236,36 @@ def _conditions(conn: Connection, wanted: "RecordFilter") -> list[ColumnElement[
         found.append(of_kind(conn, wanted.kind, ledger.c.kind))
     if wanted.page is not None:
         found.append(pages.c.page_index == wanted.page - 1)
-    if wanted.form is not None:
-        found.append(forms.c.name == wanted.form)
     return found
 
 
+def _by_name(wanted: "RecordFilter", *, lacking: bool = False) -> dict[str, list["FieldWish"]]:
+    """Return the wishes of each field: those of one field are met by one value, in one walk of its index.
+
+    The field of the order has an empty list if nothing is wished of it.
+    """
+    found: dict[str, list[FieldWish]] = {}
+    for wish in wanted.fields:
+        found.setdefault(wish.name, []).append(wish)
+    if wanted.order not in ("reading", "confidence") and not lacking:
+        found.setdefault(wanted.order.removeprefix("-"), [])
+    return found
+
+
+def _is_number(wish: "FieldWish") -> bool:
+    return NUMBER.fullmatch(wish.text) is not None
+
+
+def _meet(field: Any, wishes: Iterable["FieldWish"]) -> Iterator[ColumnElement[bool]]:
+    """Yield the conditions that a field's value is as it is wished; each uses an index of name and value."""
+    for wish in wishes:
+        yield _meets(field, wish)
+
+
 def _meets(field: Any, wish: "FieldWish") -> ColumnElement[bool]:
-    """Return the condition that a field's value is as it is wished; each uses an index of name and value."""
     if wish.sign == "=":
         as_written = field.text == wish.text
-        if not NUMBER.fullmatch(wish.text):
+        if not _is_number(wish):
             return cast(ColumnElement[bool], as_written)
         # 22.5 finds 22|50, and 5 finds 05 where zeros say nothing: there the value has none in front
         zeros = and_(field.value.like("0%"), field.value.not_like("0.%"), field.value != "0")
@@ -196,4 +277,5 @@ def _meets(field: Any, wish: "FieldWish") -> ColumnElement[bool]:
         ">": field.sort_key > key,
         ">=": field.sort_key >= key,
     }[wish.sign]
-    return and_(bound, field.text != "")
+    # what was not read sorts as 0 does; above it the index alone says what matches
+    return bound if wish.sign.startswith(">") and key > sort_key("0") else and_(bound, field.text != "")

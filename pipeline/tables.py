@@ -290,6 +290,7 @@ fields = Table(
     ForeignKeyConstraint(["ledger_id", "record"], ["records.ledger_id", "records.position"]),
     Index(None, "name", "text"),
     Index(None, "name", "sort_key"),
+    Index(None, "ledger_id", "name", "sort_key"),  # whether a page has any, without a look at its records
     sqlite_with_rowid=False,
 )
 
