@@ -6,7 +6,7 @@ Each mistake is a SettingsError of one line with the line of the file it is on (
 import datetime
 import math
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any, cast
 
@@ -41,6 +41,7 @@ def read_form(file: Path) -> Form:
         key=lambda column: (column.left, column.right),
     )
     fields = [_field(toml, word, value) for word, value in sorted(_tables(toml, "fields").items())]
+    _refuse_overlaps(toml, fields)
     if not columns and not fields:
         raise toml.wrong((), "there is neither a column nor a field in it")
     _refuse_clashes(
@@ -124,6 +125,17 @@ def _field(toml: TomlFile, name: str, given: dict[str, Any]) -> Field:
         raise toml.wrong((*keys, "box"), f"box of {name} ends before it begins: it is [u0, v0, u1, v1]")
     _refuse_rule_outside(toml, keys, values, u0, u1)
     return Field(name, (u0, v0, u1, v1), values)
+
+
+def _refuse_overlaps(toml: TomlFile, fields: Sequence[Field]) -> None:
+    """Raise SettingsError for two fields that share a place: a digit there can be of one of them only."""
+    for one, other in combinations(fields, 2):
+        (u0, v0, u1, v1), (x0, y0, x1, y1) = one.box, other.box
+        if max(u0, x0) < min(u1, x1) and max(v0, y0) < min(v1, y1):
+            raise toml.wrong(
+                ("fields", other.name, "box"),
+                f"{other.name} overlaps {one.name}: a digit is of one field only",
+            )
 
 
 def _values(toml: TomlFile, keys: Keys, given: dict[str, Any], others: Keys) -> Values:

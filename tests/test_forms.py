@@ -269,6 +269,12 @@ WRONG = [
     ('codes = [1, 2, "07"]', "codes = [1, 2, 7]\nmax = 6", "codes = [1, 2, 7]", "code 7 can't be: max is 6"),
     ('codes = [1, 2, "07"]', "codes = [1, 2, 7]\nmin = 2", "codes = [1, 2, 7]", "code 1 can't be: min is 2"),
     ("min = 1803-01-01", "min = 1803", "min = 1803", "not a date"),
+    (
+        "[sums.fee]",
+        "[fields.year]\nbox = [0.95, 0.9, 1, 1]\n\n[sums.fee]",
+        "box = [0.95, 0.9, 1, 1]",
+        "year overlaps total: a digit is of one field only",
+    ),
     ("box = [0.9, 0.95, 1.0, 1.02]", "box = [0.9, 0.95, 1.0]", "box = [0.9, 0.95, 1.0]", "total needs a box"),
     (
         "box = [0.9, 0.95, 1.0, 1.02]",
@@ -319,6 +325,13 @@ def test_each_mistake_is_said_with_its_line(
     name, _, line = place.rpartition(":")
     assert name == str(file)
     assert file.read_text().splitlines()[int(line) - 1] == at
+
+
+def test_fields_may_touch_and_lie_in_a_column(tmp_path: Path) -> None:
+    beside = "[fields.year]\nbox = [0.8, 0.95, 0.9, 1]\n[fields.no]\nbox = [0.8, 0.9, 1, 0.95]\n"
+    file = tmp_path / "deeds.toml"
+    file.write_text(FORM + beside)
+    assert [field.name for field in read_form(file).fields] == ["no", "total", "year"]
 
 
 def test_an_empty_form_is_refused(tmp_path: Path) -> None:
