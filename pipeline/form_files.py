@@ -13,11 +13,11 @@ from typing import Any, cast
 from pipeline.forms import OF_FIELD, OF_RECORD, RULES, Bound, Column, Field, Form, Sum, Type, Values
 from pipeline.toml_files import Keys, TomlFile, hint, read_toml
 
-# what may be said of a value, by its type; `rule` and `decimals` part an amount, the others are rules for it
+# what may be said of a value, by its type: how it is written, and the rules for it
 _RULES_OF: dict[str, Keys] = {
-    "number": ("min", "max", "codes"),
-    "day": ("min", "max"),
-    "date": ("min", "max"),
+    "number": ("min", "max", "codes", "ascending"),
+    "day": ("min", "max", "ascending"),
+    "date": ("min", "max", "order", "century", "ascending"),
     "serial": ("min", "max", "step", "gaps"),
     "amount": ("min", "max", "rule", "decimals"),
     "code": ("min", "max", "codes"),
@@ -27,6 +27,8 @@ _ENDS = ("top", "bottom")
 _TAKEN = (*OF_RECORD, "reading")  # the last one is an order of `archive query`
 _FARTHEST = 0.5  # a field may lie this far outside of the frame: a page number above the table
 _LAST_DAY = 31
+_ORDERS = ("dmy", "mdy", "ymd")
+_CENTURIES = range(100, 10_000, 100)
 
 
 def read_form(file: Path) -> Form:
@@ -116,6 +118,8 @@ def _field(toml: TomlFile, name: str, given: dict[str, Any]) -> Field:
     values = _values(toml, keys, given, ("box", "type"))
     if values.type == "serial":
         raise toml.wrong((*keys, "type"), "a serial goes on from row to row, and a field has no rows")
+    if "ascending" in given:
+        raise toml.wrong((*keys, "ascending"), "values ascend from row to row, and a field has no rows")
     box = given.get("box")
     if not isinstance(box, list) or len(box) != 4:
         place = (*keys, "box") if "box" in given else keys
@@ -156,9 +160,9 @@ def _values(toml: TomlFile, keys: Keys, given: dict[str, Any], others: Keys) -> 
     step = _whole(toml, (*keys, "step"), given.get("step", 1), "a whole number other than 0")
     if step == 0:
         raise toml.wrong((*keys, "step"), "step is 0: numbers that stay the same are no serial")
-    gaps = given.get("gaps", False)
-    if not isinstance(gaps, bool):
-        raise toml.wrong((*keys, "gaps"), f"gaps is {gaps!r}, not true or false")
+    gaps, ascending = (
+        _true_or_false(toml, (*keys, key), given.get(key, False)) for key in ("gaps", "ascending")
+    )
     rule = (
         _share(toml, (*keys, "rule"), given["rule"], -_FARTHEST, 1 + _FARTHEST) if "rule" in given else None
     )
@@ -170,7 +174,16 @@ def _values(toml: TomlFile, keys: Keys, given: dict[str, Any], others: Keys) -> 
     if rule is not None and decimals == 0:
         raise toml.wrong((*keys, "rule"), "a rule parts whole units from cents, but decimals is 0")
     codes = _codes(toml, (*keys, "codes"), given["codes"], low, high) if "codes" in given else ()
-    return Values(cast(Type, type), low, high, codes, step, gaps, rule, decimals)
+    order = given.get("order", _ORDERS[0])
+    if order not in _ORDERS:
+        raise toml.wrong((*keys, "order"), f"order is {order!r}, not dmy, mdy or ymd: day, month and year")
+    century = given.get("century")
+    if (
+        century is not None
+        and _whole(toml, (*keys, "century"), century, "a year such as 1900") not in _CENTURIES
+    ):
+        raise toml.wrong((*keys, "century"), f"century is {century}, not a year such as 1900")
+    return Values(cast(Type, type), low, high, codes, step, gaps, ascending, rule, decimals, order, century)
 
 
 def _bound(toml: TomlFile, keys: Keys, value: Any, type: str) -> Bound | None:
@@ -245,6 +258,12 @@ def _share(toml: TomlFile, keys: Keys, value: Any, low: float, high: float) -> f
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
         raise toml.wrong(keys, f"{keys[-1]} is {value!r}, not a share from {low:g} to {high:g}")
     return float(value)
+
+
+def _true_or_false(toml: TomlFile, keys: Keys, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise toml.wrong(keys, f"{keys[-1]} is {value!r}, not true or false")
+    return value
 
 
 def _whole(toml: TomlFile, keys: Keys, value: Any, what: str) -> int:

@@ -5,6 +5,7 @@ year lie together.  So a few thousand rows are counted first: where little match
 and sorted; where much does, going page by page has the first of it at once.
 """
 
+import datetime
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -184,11 +185,15 @@ def _meets(field: Any, wish: "FieldWish") -> ColumnElement[bool]:
     """Return the condition that a field's value is as it is wished; each uses an index of name and value."""
     if wish.sign == "=":
         as_written = field.text == wish.text
+        if is_date(wish.text):
+            return and_(field.sort_key == sort_key(wish.text), field.value == wish.text)
         if not NUMBER.fullmatch(wish.text):
             return cast(ColumnElement[bool], as_written)
         # 22.5 finds 22|50, and 5 finds 05 where zeros say nothing: there the value has none in front
         zeros = and_(field.value.like("0%"), field.value.not_like("0.%"), field.value != "0")
-        return and_(field.sort_key == sort_key(wish.text), field.text != "", or_(as_written, ~zeros))
+        by_value = and_(field.sort_key == sort_key(wish.text), field.value != "", or_(as_written, ~zeros))
+        # a point may part thousands where it is written
+        return or_(by_value, as_written) if "." in wish.text else by_value
     key = sort_key(wish.text)
     bound = {
         "<": field.sort_key < key,
@@ -196,4 +201,13 @@ def _meets(field: Any, wish: "FieldWish") -> ColumnElement[bool]:
         ">": field.sort_key > key,
         ">=": field.sort_key >= key,
     }[wish.sign]
-    return and_(bound, field.text != "")
+    has_date = field.value.like("____-__-__")
+    return and_(bound, field.value != "", has_date if is_date(wish.text) else ~has_date)
+
+
+def is_date(text: str) -> bool:
+    """Whether it is a date as ISO 8601 has it: 1903-07-24."""
+    try:
+        return datetime.date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False

@@ -10,8 +10,9 @@ from sqlalchemy import ColumnElement, Connection, Row, delete, insert, select
 from pipeline.forms import Form, as_json, form_hash
 from pipeline.frames import Frame
 from pipeline.inserts import insert_new_form, insert_rows, many
+from pipeline.normalising import normalised
 from pipeline.page import Box
-from pipeline.records import NETWORK, PAGE, PERSON, Record, Value, normalised, values_by_name
+from pipeline.records import NETWORK, PAGE, PERSON, Record, Value, values_by_name
 from pipeline.results import alternatives_as_text, alternatives_of, sort_key
 from pipeline.tables import corrections, fields, forms, frames, ledger, records
 
