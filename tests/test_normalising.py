@@ -44,6 +44,7 @@ def test_a_value_keeps_its_zeros_where_they_say_something() -> None:
         ("5.115", 3, "5.115"),  # it may be either: decimals say that there are cents
         ("1.200.000", 3, "1200000"),
         ("1.200,000", 3, "1200.000"),
+        ("1 200 500", 3, "1200.500"),
         ("22 5", 1, "22.5"),
         ("1 200", 0, "1200"),
         ("22 5", 2, ""),
