@@ -32,7 +32,8 @@ from pipeline.form_files import read_form
 from pipeline.forms import Form
 from pipeline.frames import Frame, find_frame
 from pipeline.intervals import share_interval
-from pipeline.records import RULE, RULE_MARK, Record, build_records
+from pipeline.normalising import RULE_MARK
+from pipeline.records import RULE, Record, build_records
 from pipeline.rules import apply_rules
 from pipeline.settings import Settings
 

@@ -69,7 +69,7 @@ def _tell_value(value: "Value", digits: "tuple[DigitRead, ...]", origin: "Origin
     if not value.text and value.made_by != PERSON:
         print(f"{value.column}: nothing was read there")
         return
-    means = f", which means {value.value}" if value.value != value.text else ""
+    means = f", which means {value.value}" if value.value not in ("", value.text) else ""
     print(f"{value.column}: {value.text or 'empty'}{means}")
     said = [one for one in origin.corrections if one.field == value.column]
     if value.made_by == PERSON and said:

@@ -7,16 +7,18 @@ from sqlalchemy import Connection, select
 
 from pipeline.errors import UsageError
 from pipeline.forms import Values, form_of
+from pipeline.normalising import RULE_MARK, digits_of, normalised
 from pipeline.provenance import origin_of
 from pipeline.record_finding import parse_id
 from pipeline.record_store import Correction, add_correction, read_frame
 from pipeline.recording import apply_form
-from pipeline.records import RULE_MARK, values_by_name
+from pipeline.records import values_by_name
 from pipeline.shown import lock_runs
 from pipeline.tables import forms, records
 
 _MOST_DIGITS = 40
-_WRITTEN = re.compile(r"[0-9]*")
+_WRITTEN = re.compile(r"[0-9 .,/|-]*")
+_DIGITS_ALONE = ("serial", "day", "code")
 
 
 def correct_value(conn: Connection, id: str, text: str, who: str, *, now: float) -> str:
@@ -48,13 +50,27 @@ def correct_value(conn: Connection, id: str, text: str, who: str, *, now: float)
 
 
 def _refuse_other(values: Values, text: str, name: str) -> None:
-    whole, mark, cents = text.partition(RULE_MARK)
-    if mark and values.rule is None:
-        raise UsageError(f"{name} has no rule between units and cents: {text!r} has one")
-    if not (_WRITTEN.fullmatch(whole) and _WRITTEN.fullmatch(cents)):
-        what = f"digits, with {RULE_MARK} before the cents" if values.rule is not None else "digits"
-        raise UsageError(f"{text!r} is no value of {name}: write {what}")
-    if len(text) > _MOST_DIGITS or (mark and not whole + cents):
-        raise UsageError(f"{text[:_MOST_DIGITS]!r} is no value of {name}: write its digits, or '' for none")
+    shown = text[:_MOST_DIGITS]
+    cents = digits_of(text.partition(RULE_MARK)[2])
+    if RULE_MARK in text and values.rule is None:
+        raise UsageError(f"{name} has no rule between units and cents: {shown!r} has one")
+    if not _WRITTEN.fullmatch(text) or len(text) > _MOST_DIGITS:
+        raise UsageError(f"{shown!r} is no value of {name}: write {_as_written(values)}")
     if len(cents) > values.decimals:
         raise UsageError(f"{text!r} has {len(cents)} digits of cents; {name} has {values.decimals}")
+    known = normalised(text, values)
+    # marks are left out of what is digits alone, and nobody would see which
+    if text and (not known or (values.type in _DIGITS_ALONE and not text.isdigit())):
+        raise UsageError(f"{text!r} is no value of {name}: write {_as_written(values)}, or '' for none")
+
+
+def _as_written(values: Values) -> str:
+    """Return how a value of this type is written."""
+    if values.type == "date":
+        parts = {"d": "24", "m": "10", "y": "1929"}
+        return f"a date such as {' '.join(parts[letter] for letter in values.order)}"
+    if values.rule is not None:
+        return f"digits, with {RULE_MARK} before the cents"
+    if values.type == "amount" and values.decimals:
+        return f"digits, with a mark before the {values.decimals} of cents"
+    return "digits"

@@ -25,7 +25,19 @@ OF_RECORD = (
     "run_id",
 )
 OF_FIELD = ("text", "confidence", "flag", "made_by", "replaced")
-RULES = ("min", "max", "codes", "step", "gaps", "rule", "decimals")  # what may be said of values
+# what may be said of values
+RULES = (
+    "min",
+    "max",
+    "codes",
+    "step",
+    "gaps",
+    "ascending",
+    "rule",
+    "decimals",
+    "order",
+    "century",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +46,10 @@ class Values:
 
     `min` and `max` are both included: dates for type date, else numbers, an amount's in whole units.  `codes`
     are all values there are, as text, since leading zeros matter.  `step` is what a serial number grows by
-    from row to row, and `gaps` whether some may be left out.  `rule` is the x, as a share of the frame's
-    width, between an amount's whole units and its cents, and `decimals` how many digits the cents have.
+    from row to row, and `gaps` whether some may be left out; `ascending` values stay or grow from row to row,
+    days until a new month.  `rule` is the x, as a share of the frame's width, between an amount's whole units
+    and its cents, and `decimals` how many digits the cents have.  `order` is how dates are written, of the
+    letters d, m and y; `century` is what years of two digits are added to.
     """
 
     type: Type = "number"
@@ -44,8 +58,11 @@ class Values:
     codes: tuple[str, ...] = ()
     step: int = 1
     gaps: bool = False
+    ascending: bool = False
     rule: float | None = None
     decimals: int = 0
+    order: Literal["dmy", "mdy", "ymd"] = "dmy"
+    century: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

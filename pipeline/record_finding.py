@@ -12,6 +12,7 @@ from pipeline.errors import UsageError
 from pipeline.exports import STREAM
 from pipeline.forms import form_of
 from pipeline.matching import is_replaced, is_shown
+from pipeline.normalising import is_date
 from pipeline.record_query import NUMBER, pages_to_look_at, records_query, way_to
 from pipeline.record_store import read_values
 from pipeline.records import Value
@@ -25,7 +26,10 @@ _WISH = re.compile(r"\s*([^<>=]+?)\s*(<=|>=|=|<|>)\s*([^<>=].*?)?\s*", re.DOTALL
 
 @dataclass(frozen=True, slots=True)
 class FieldWish:
-    """What a field is to be: `no = 0042` as it is written or by its value, or a bound of its value."""
+    """What a field is to be: `no = 0042` as it is written or by its value, or a bound of its value.
+
+    A date's value is as ISO 8601 has it.
+    """
 
     name: str
     sign: Sign
@@ -69,7 +73,7 @@ class RecordRow:
 
 
 def parse_wish(text: str) -> FieldWish:
-    """Return what `no=1899` or `fee>=3.75` asks of a field; UsageError for anything else.
+    """Return what `no=1899`, `fee>=3.75` or `date<1903-07-24` asks of a field; UsageError for anything else.
 
     >>> parse_wish("fee>=3.75")
     FieldWish(name='fee', sign='>=', text='3.75')
@@ -78,8 +82,8 @@ def parse_wish(text: str) -> FieldWish:
     if found is None or not found[3]:
         raise UsageError(f"{text!r} asks nothing of a field: write no=1899 or 'fee>=3.75'")
     name, sign, value = found.groups()
-    if sign != "=" and not NUMBER.fullmatch(value):
-        raise UsageError(f"{text!r}: {value!r} is no number to compare with")
+    if sign != "=" and not NUMBER.fullmatch(value) and not is_date(value):
+        raise UsageError(f"{text!r}: {value!r} is no number to compare with, nor a date such as 1903-07-24")
     return FieldWish(name, cast(Sign, sign), value)
 
 

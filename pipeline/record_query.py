@@ -27,7 +27,7 @@ from sqlalchemy import (
 from pipeline.exports import newest_path
 from pipeline.finding import of_kind
 from pipeline.matching import documents_meant, is_replaced, is_shown
-from pipeline.results import sort_key
+from pipeline.normalising import DATES, is_date, value_key
 from pipeline.tables import fields, forms, ledger, pages, records
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def _fewest(conn: Connection, wanted: "RecordFilter", many: int) -> int | None:
     found = {
         k: select(fields.c.record)
         .where(fields.c.name == name, *_meet(fields.c, wishes))
-        .order_by(fields.c.sort_key if any(map(_is_number, wishes)) else fields.c.text)
+        .order_by(fields.c.sort_key if any(map(_is_value, wishes)) else fields.c.text)
         for k, (name, wishes) in enumerate(_by_name(wanted).items())
         if wishes
     }
@@ -252,8 +252,8 @@ def _by_name(wanted: "RecordFilter", *, lacking: bool = False) -> dict[str, list
     return found
 
 
-def _is_number(wish: "FieldWish") -> bool:
-    return NUMBER.fullmatch(wish.text) is not None
+def _is_value(wish: "FieldWish") -> bool:
+    return NUMBER.fullmatch(wish.text) is not None or is_date(wish.text)
 
 
 def _meet(field: Any, wishes: Iterable["FieldWish"]) -> Iterator[ColumnElement[bool]]:
@@ -263,19 +263,31 @@ def _meet(field: Any, wishes: Iterable["FieldWish"]) -> Iterator[ColumnElement[b
 
 
 def _meets(field: Any, wish: "FieldWish") -> ColumnElement[bool]:
+    key = value_key(wish.text)
     if wish.sign == "=":
         as_written = field.text == wish.text
-        if not _is_number(wish):
+        if is_date(wish.text):
+            return cast(ColumnElement[bool], field.sort_key == key)
+        if not _is_value(wish):
             return cast(ColumnElement[bool], as_written)
         # 22.5 finds 22|50, and 5 finds 05 where zeros say nothing: there the value has none in front
         zeros = and_(field.value.like("0%"), field.value.not_like("0.%"), field.value != "0")
-        return and_(field.sort_key == sort_key(wish.text), field.text != "", or_(as_written, ~zeros))
-    key = sort_key(wish.text)
-    bound = {
-        "<": field.sort_key < key,
-        "<=": field.sort_key <= key,
-        ">": field.sort_key > key,
-        ">=": field.sort_key >= key,
-    }[wish.sign]
-    # what was not read sorts as 0 does; above it the index alone says what matches
-    return bound if wish.sign.startswith(">") and key > sort_key("0") else and_(bound, field.text != "")
+        by_value = and_(field.sort_key == key, field.value != "", or_(as_written, ~zeros))
+        # a point may part thousands where it is written
+        return or_(by_value, as_written) if "." in wish.text else by_value
+    bounds = [
+        {
+            "<": field.sort_key < key,
+            "<=": field.sort_key <= key,
+            ">": field.sort_key > key,
+            ">=": field.sort_key >= key,
+        }[wish.sign]
+    ]
+    # the index alone says what matches: dates stand behind all numbers
+    if wish.sign.startswith("<") and is_date(wish.text):
+        bounds.append(field.sort_key >= DATES)
+    elif wish.sign.startswith(">") and not is_date(wish.text):
+        bounds.append(field.sort_key < DATES)
+    if key <= value_key("0") or (wish.sign.startswith("<") and not is_date(wish.text)):
+        bounds.append(field.value != "")  # what has no value sorts as 0 does
+    return and_(*bounds)

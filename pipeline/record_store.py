@@ -10,9 +10,10 @@ from sqlalchemy import ColumnElement, Connection, Row, delete, insert, select
 from pipeline.forms import Form, as_json, form_hash
 from pipeline.frames import Frame
 from pipeline.inserts import insert_new_form, insert_rows, many
+from pipeline.normalising import normalised, value_key
 from pipeline.page import Box
-from pipeline.records import NETWORK, PAGE, PERSON, Record, Value, normalised, values_by_name
-from pipeline.results import alternatives_as_text, alternatives_of, sort_key
+from pipeline.records import NETWORK, PAGE, PERSON, Record, Value, values_by_name
+from pipeline.results import alternatives_as_text, alternatives_of
 from pipeline.tables import corrections, fields, forms, frames, ledger, records
 
 _SAME_PLACE = 0.02  # of the frame's height at most, and half a row: so far a row may begin elsewhere
@@ -198,7 +199,7 @@ def _field_row(ledger_id: int, record: Record, place: int, value: Value) -> dict
         "place": place,
         "text": value.text,
         "value": value.value,
-        "sort_key": sort_key(value.value),
+        "sort_key": value_key(value.value),
         "confidence": value.confidence,
         "made_by": value.made_by,
         "replaced": value.replaced,

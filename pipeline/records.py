@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from pipeline.forms import Column, Field, Form, Values
 from pipeline.frames import Frame
+from pipeline.normalising import digits_of, joined, normalised, with_rule
 from pipeline.page import Alternative, Box, Detection, Number, Reading
 
 SAME_LINE = 0.7  # of a digit's height: pieces no further apart are on one line
@@ -21,7 +22,6 @@ _OVER = 0.02  # digits of an outer column may reach over the side of the frame s
 _NEAR = 0.8  # of its width: a digit so near to the edge of a column goes with the digit beside it
 _LAST_DAY = 31
 _SIDE = 0.005  # a column that begins or ends so near to a side is an outer one
-RULE_MARK = "|"  # between whole units and cents, where the form prints a rule there
 
 PAGE = -1  # the position of the record of what stands once on a page
 NETWORK, RULE, PERSON = "network", "rule", "person"  # what a value was made by
@@ -35,10 +35,10 @@ class Value:
     """What stands in a field of a record, or that nothing was read there (`text` is empty).
 
     `text` is as it is written, leading zeros and the rule of an amount included; `value` is what to compare
-    and sort by.  `confidence` is the chance that all of it is right.  `numbers` and `members` are positions
-    of the page's numbers and detections that it comes from.  `alternatives` are other readings of the whole
-    field.  `made_by` says what it is by: a network, or a rule that chose among the alternatives instead of
-    `replaced`.  `flag` says which rule it breaks.
+    and sort by, empty where the text has none for sure.  `confidence` is the chance that all of it is right.
+    `numbers` and `members` are positions of the page's numbers and detections that it comes from.
+    `alternatives` are other readings of the whole field.  `made_by` says what it is by: a network, or a rule
+    that chose among the alternatives instead of `replaced`.  `flag` says which rule it breaks.
     """
 
     column: str
@@ -281,10 +281,9 @@ def _value(column: Column | Field, line: Sequence[_Piece], detections: Sequence[
     corners = np.array([detections[member].box.corners for member in members])
     x0, y0 = corners[:, :2].min(axis=0).tolist()
     x1, y1 = corners[:, 2:].max(axis=0).tolist()
-    text = "".join(piece.text for piece in line)
+    text = joined((piece.text for piece in line), column.values)
     if column.values.rule is not None:
-        n_whole = sum(u < column.values.rule for piece in line for u in piece.u)
-        text = text[:n_whole] + RULE_MARK + text[n_whole:]
+        text = with_rule(text, sum(u < column.values.rule for piece in line for u in piece.u))
     return Value(
         column.name,
         text,
@@ -300,7 +299,7 @@ def _value(column: Column | Field, line: Sequence[_Piece], detections: Sequence[
 def _day(line: Sequence[_Piece]) -> Sequence[_Piece]:
     """Return the pieces of a line that make a day: the month may be written behind it."""
     for n in range(len(line), 1, -1):
-        text = "".join(piece.text for piece in line[:n]).lstrip("0")
+        text = digits_of("".join(piece.text for piece in line[:n])).lstrip("0")
         if len(text) <= len(str(_LAST_DAY)) and int(text or "0") <= _LAST_DAY:
             return line[:n]
     return line[:1]
@@ -315,7 +314,8 @@ def _alternatives(column: Column | Field, line: Sequence[_Piece]) -> tuple[Alter
         before, after = line[:k], line[k + 1 :]
         others = prod(other.confidence for other in (*before, *after))
         for one in piece.alternatives:
-            text = "".join([*(p.text for p in before), one.text, *(p.text for p in after)])
+            texts = *(p.text for p in before), one.text, *(p.text for p in after)
+            text = joined(texts, column.values)
             members = (
                 *(i for p in before for i in p.members),
                 *one.members,
@@ -325,20 +325,6 @@ def _alternatives(column: Column | Field, line: Sequence[_Piece]) -> tuple[Alter
             if known is None or known.probability < one.probability * others:
                 found[text] = Alternative(text, one.probability * others, members)
     return tuple(sorted(found.values(), key=lambda one: (-one.probability, one.text)))
-
-
-def normalised(text: str, values: Values) -> str:
-    """Return what to compare by: digits without leading zeros, an amount with its decimals behind a point.
-
-    A serial number and a code stay as they are written.
-    """
-    if values.type in ("serial", "code"):
-        return text
-    whole, mark, cents = text.partition(RULE_MARK)
-    whole = whole.lstrip("0") or ("0" if whole or cents else "")
-    if values.type != "amount" or not whole or not mark:
-        return whole
-    return f"{whole}.{cents.ljust(values.decimals, '0')}" if cents else whole
 
 
 def values_by_name(form: Form) -> dict[str, Values]:

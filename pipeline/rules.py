@@ -5,23 +5,16 @@ read first stays beside it.  What a person said is never changed or flagged.
 """
 
 import datetime
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
-from math import log
 
+from pipeline.chains import Ascending, Candidate, Order, Serial, follow
 from pipeline.forms import Form, Sum, Values
-from pipeline.page import Alternative
-from pipeline.records import PERSON, RULE_MARK, Record, Value, normalised, values_by_name, with_choice
+from pipeline.normalising import RULE_MARK, digits_of, normalised
+from pipeline.records import PERSON, Record, Value, values_by_name, with_choice
 
-_FLOOR = 1e-4  # no reading is less likely
-_GAP = 0.02  # how likely it is that numbers are left out between two rows
-_WRONG = 0.01  # how likely it is that a row's number was read in no way
-_SAID = 1e-12  # and that a person's word is
-_LEAST, _LEAST_AT_END = 0.001, 0.05  # a reading that is chosen is so likely, also with a number on one side
 _MOST_DIGITS = 18
-_NO_ROW = 0.1  # and that then it is none
 
 
 def apply_rules(records: Sequence[Record], form: Form) -> tuple[Record, ...]:
@@ -31,8 +24,8 @@ def apply_rules(records: Sequence[Record], form: Form) -> tuple[Record, ...]:
     for name, values in of.items():
         rows = [record for record in records if record.has(name)]
         ruled = [_single(values, record[name]) for record in rows]
-        if values.type == "serial":
-            ruled = _serial(values, ruled)
+        if (order := _order_of(values)) is not None:
+            ruled = follow(order, values, ruled, [list(_candidates(values, value)) for value in ruled])
         after |= {(record.position, name): value for record, value in zip(rows, ruled, strict=True)}
     for total in form.sums:
         after |= _added_up(total, after, of)
@@ -54,125 +47,51 @@ def _single(values: Values, value: Value) -> Value:
 
 def _breaks(values: Values, text: str) -> str | None:
     """Return what is wrong with a text by the rules for it; None where nothing is."""
-    known = text if values.type == "code" else normalised(text, values)
+    known = normalised(text, values)
     if values.codes and known not in values.codes and text not in values.codes:
         return f"{text} is none of its codes"
-    cents = text.partition(RULE_MARK)[2]
+    cents = digits_of(text.partition(RULE_MARK)[2])
     if len(cents) > values.decimals:
         return f"{text} has {len(cents)} digits of cents, not {values.decimals}"
+    if not known:
+        return f"{text} is no {values.type}"
     for bound, sign, word in ((values.min, 1, "below"), (values.max, -1, "above")):
-        # a date is digits without marks here: what bounds it is for whoever writes dates out
-        if bound is None or isinstance(bound, datetime.date):
-            continue
-        if (Decimal(normalised(text, values) or "0") - Decimal(str(bound))) * sign < 0:
-            return f"{text} is {word} {bound:g}"
+        if isinstance(bound, datetime.date):
+            if (datetime.date.fromisoformat(known) - bound).days * sign < 0:
+                return f"{known} is {word} {bound}"
+        elif bound is not None and (Decimal(known) - Decimal(str(bound))) * sign < 0:
+            return f"{text} is {word} {bound:.15g}"
     return None
 
 
-@dataclass(frozen=True, slots=True)
-class _Candidate:
-    """A reading of a row's serial number: its value, its chance, and which alternative it is (None: none)."""
-
-    value: int
-    chance: float
-    alternative: Alternative | None
+def _order_of(values: Values) -> Order | None:
+    """Return how values go on from row to row; None where nothing is said of it."""
+    if values.type == "serial":
+        return Serial(values.step, values.gaps)
+    return Ascending(values.type) if values.ascending else None
 
 
-def _serial(values: Values, rows: Sequence[Value]) -> list[Value]:
-    """Return serial numbers after their rule: each is the one before and a step, or more where gaps are.
-
-    The likeliest chain of readings says which numbers hold; between two of them a row's number must fit.
-    """
-    candidates = [list(_candidates(values, value)) for value in rows]
-    left_out = [log(_SAID if value.made_by == PERSON else _WRONG) for value in rows]
-    chain = _likeliest_chain(values, candidates, left_out)
-    after = []
-    for row, value in enumerate(rows):
-        before = max((k for k in chain if k < row), default=None)
-        behind = min((k for k in chain if k > row), default=None)
-        ends = [(k, chain[k].value) for k in (before, behind) if k is not None]
-        kept = chain.get(row)
-        holds = value.made_by == PERSON or (kept is not None and kept.alternative is None)
-        if not value.text or not ends or holds:
-            after.append(value)
-            continue
-        fitting = [
-            one
-            for one in candidates[row]
-            if one.alternative is not None and _fits(values.step, row, one.value, ends)
-        ]
-        least = _LEAST_AT_END if len(ends) == 1 else _LEAST
-        sure = len(fitting) == 1 and kept in (None, fitting[0]) and fitting[0].chance >= least
-        chosen = fitting[0].alternative if sure else None
-        if chosen is not None:
-            after.append(with_choice(value, chosen, values))
-        else:
-            after.append(replace(value, flag=value.flag or _expected(values.step, row, ends)))
-    return after
-
-
-def _candidates(values: Values, value: Value) -> Iterator[_Candidate]:
-    if value.text and len(value.text) <= _MOST_DIGITS:
-        yield _Candidate(int(value.text), value.confidence, None)
+def _candidates(values: Values, value: Value) -> Iterator[Candidate]:
+    """Yield readings that a rule from row to row may hold to; of what a person said there is no other."""
+    first = _counted(values, value.text)
+    # what is no day at all says nothing of those beside it; a serial number beyond its bounds may still go on
+    held = values.type == "serial" or value.made_by == PERSON or _breaks(values, value.text) is None
+    if first is not None and held:
+        yield Candidate(first, value.confidence, None)
     if value.made_by == PERSON:
         return
     for one in value.alternatives:
-        fits = one.text and len(one.text) <= _MOST_DIGITS and _breaks(values, one.text) is None
-        if fits and one.text != value.text:
-            yield _Candidate(int(one.text), one.probability, one)
+        number = _counted(values, one.text)
+        if number is not None and one.text != value.text and _breaks(values, one.text) is None:
+            yield Candidate(number, one.probability, one)
 
 
-def _likeliest_chain(
-    values: Values, candidates: Sequence[Sequence[_Candidate]], left_out: Sequence[float]
-) -> dict[int, _Candidate]:
-    """Return the row and reading of those that hold: the likeliest sequence that goes on as the rule says.
-
-    Rows may be left out, at a price (a logarithm) each: of a number that was read in no way, or of a person's
-    word.
-    """
-    price = [0.0, *itertools.accumulate(left_out)]  # of the rows before each
-    best: dict[tuple[int, int], tuple[float, tuple[int, int] | None]] = {}
-    for row, some in enumerate(candidates):
-        reached_before = list(best.items())
-        for k, one in enumerate(some):
-            score, link = price[row], None
-            for (i, n), (known, _) in reached_before:
-                step = _step(values, row - i, one.value - candidates[i][n].value)
-                if step is not None and (reached := known + step + price[row] - price[i + 1]) > score:
-                    score, link = reached, (i, n)
-            best[row, k] = score + log(max(one.chance, _FLOOR)), link
-    if not best:
-        return {}
-    at: tuple[int, int] | None = max(best, key=lambda key: best[key][0] + price[-1] - price[key[0] + 1])
-    chain = {}
-    while at is not None:
-        chain[at[0]] = candidates[at[0]][at[1]]
-        at = best[at][1]
-    return chain
-
-
-def _step(values: Values, n_rows: int, grown: int) -> float | None:
-    """Return how likely (a logarithm) it is to grow so much in so many rows; None where that is forbidden.
-
-    Rows between the two may be none: a stain, or a number that belongs to something else.
-    """
-    n_steps, rest = divmod(grown, values.step)
-    if rest or n_steps < 1:
+def _counted(values: Values, text: str) -> int | None:
+    """Return a text's value as a whole number, a date's in days; None where there is none."""
+    known = normalised(text, values)
+    if not known or len(known) > _MOST_DIGITS:
         return None
-    if n_steps > n_rows:
-        return log(_GAP) if values.gaps else None
-    return (n_rows - n_steps) * log(_NO_ROW)
-
-
-def _fits(step: int, row: int, value: int, ends: Sequence[tuple[int, int]]) -> bool:
-    """Whether a number stands between the one before and the one behind, and follows one without a gap."""
-    ahead = [(value - of) * step * (1 if k < row else -1) for k, of in ends]
-    return min(ahead) > 0 and any(value - of == step * (row - k) for k, of in ends)
-
-
-def _expected(step: int, row: int, ends: Sequence[tuple[int, int]]) -> str:
-    told = sorted({of + step * (row - k) for k, of in ends})
-    return f"{' or '.join(map(str, told))} is expected here"
+    return datetime.date.fromisoformat(known).toordinal() if values.type == "date" else int(known)
 
 
 def _added_up(
@@ -196,7 +115,7 @@ def _added_up(
         and Decimal(normalised(one.text, of[key[1]])) - Decimal(known[key].value)
         == (-off if key == field else off)
     ]
-    is_whole = all(value.text for key, value in known.items() if key[1] == total.column)
+    is_whole = all(value.value for key, value in known.items() if key[1] == total.column)
     if len(mending) == 1 and is_whole:
         key, one = mending[0]
         return {key: with_choice(known[key], one, of[key[1]])}

@@ -103,7 +103,7 @@ VIEWS = (
             ("field", "what the form calls it"),
             ("text", "as it is written; empty: nothing was read"),
             ("value", "text to compare by: 22.50 for 22|50"),
-            ("amount", "the same to reckon with"),
+            ("amount", "the same to reckon with; none of a date"),
             ("confidence", "the chance that it is right"),
             ("made_by", "network, rule or person"),
             ("replaced", "what was read before a rule or a person said otherwise"),

@@ -18,7 +18,7 @@ from pipeline.drawn import PageStyle, draw_page
 from pipeline.errors import SettingsError
 from pipeline.form_files import read_form
 from pipeline.form_fit import fit_of
-from pipeline.forms import Column, Field, Form, Sum, Values, as_json, form_hash, form_of
+from pipeline.forms import RULES, Column, Field, Form, Sum, Values, as_json, form_hash, form_of
 from pipeline.frames import Frame, find_frame
 from pipeline.layout import _columns
 from pipeline.paper import Look
@@ -65,6 +65,9 @@ to = 0.4
 type = "date"
 min = 1803-01-01
 max = 1920-12-31
+order = "mdy"
+century = 1900
+ascending = true
 
 [fields.total]
 box = [0.9, 0.95, 1.0, 1.02]
@@ -74,6 +77,14 @@ type = "amount"
 column = "fee"
 field = "total"
 """
+DATES = Values(
+    "date",
+    datetime.date(1803, 1, 1),
+    datetime.date(1920, 12, 31),
+    ascending=True,
+    order="mdy",
+    century=1900,
+)
 
 
 def archive(*args: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -198,7 +209,7 @@ def test_a_form_is_what_its_file_says(tmp_path: Path) -> None:
             Column("number", 0.0, 0.07, Values("serial", min=1, step=2, gaps=True)),
             Column("day of deed", 0.07, 0.14, Values("day", 1, 31)),
             Column("sort", 0.2, 0.3, Values("code", codes=("1", "2", "07"))),
-            Column("date", 0.3, 0.4, Values("date", datetime.date(1803, 1, 1), datetime.date(1920, 12, 31))),
+            Column("date", 0.3, 0.4, DATES),
             Column("fee", 0.9, 1.0, Values("amount", max=99999.5, rule=0.96, decimals=2), "bottom"),
         ),
         (Field("total", (0.9, 0.95, 1.0, 1.02), Values("amount", decimals=2)),),
@@ -269,6 +280,34 @@ WRONG = [
     ('codes = [1, 2, "07"]', "codes = [1, 2, 7]\nmax = 6", "codes = [1, 2, 7]", "code 7 can't be: max is 6"),
     ('codes = [1, 2, "07"]', "codes = [1, 2, 7]\nmin = 2", "codes = [1, 2, 7]", "code 1 can't be: min is 2"),
     ("min = 1803-01-01", "min = 1803", "min = 1803", "not a date"),
+    ('order = "mdy"', 'order = "ydm"', 'order = "ydm"', "order is 'ydm', not dmy, mdy or ymd"),
+    ("century = 1900", "century = 19", "century = 19", "century is 19, not a year such as 1900"),
+    ("century = 1900", 'century = "1900"', 'century = "1900"', "not a year such as 1900"),
+    ("ascending = true", "ascending = 1", "ascending = 1", "ascending is 1, not true or false"),
+    (
+        'type = "day"',
+        'type = "day"\norder = "dmy"',
+        'order = "dmy"',
+        "order is for type date, but day of deed is of type day",
+    ),
+    (
+        "step = 2",
+        "ascending = true",
+        "ascending = true",
+        "ascending is for type number and day and date, but number is of type serial",
+    ),
+    (
+        'type = "amount"\n\n[sums',
+        'type = "number"\nascending = true\n\n[sums',
+        "ascending = true",
+        "values ascend from row to row, and a field has no rows",
+    ),
+    (
+        "[sums.fee]",
+        "[fields.year]\nbox = [0.95, 0.9, 1, 1]\n\n[sums.fee]",
+        "box = [0.95, 0.9, 1, 1]",
+        "year overlaps total: a digit is of one field only",
+    ),
     ("box = [0.9, 0.95, 1.0, 1.02]", "box = [0.9, 0.95, 1.0]", "box = [0.9, 0.95, 1.0]", "total needs a box"),
     (
         "box = [0.9, 0.95, 1.0, 1.02]",
@@ -321,6 +360,13 @@ def test_each_mistake_is_said_with_its_line(
     assert file.read_text().splitlines()[int(line) - 1] == at
 
 
+def test_fields_may_touch_and_lie_in_a_column(tmp_path: Path) -> None:
+    beside = "[fields.year]\nbox = [0.8, 0.95, 0.9, 1]\n[fields.no]\nbox = [0.8, 0.9, 1, 0.95]\n"
+    file = tmp_path / "deeds.toml"
+    file.write_text(FORM + beside)
+    assert [field.name for field in read_form(file).fields] == ["no", "total", "year"]
+
+
 def test_an_empty_form_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "empty.toml"
     for text in ("", "# nothing\n", 'name = "x"\n'):
@@ -334,14 +380,14 @@ def test_an_empty_form_is_refused(tmp_path: Path) -> None:
 @settings(max_examples=60, deadline=None)
 @given(
     st.dictionaries(
-        st.sampled_from(
-            ["from", "to", "type", "at", "min", "max", "codes", "step", "gaps", "rule", "decimals"]
-        ),
+        st.sampled_from(["from", "to", "type", "at", *RULES]),
         st.one_of(
             st.integers(-3, 40),
             st.floats(-1, 2),
             st.booleans(),
-            st.sampled_from(['"day"', '"code"', '"amount"', '"top"', '""', "[]", "[1]", "{}", "1803-01-01"]),
+            st.sampled_from(
+                ['"day"', '"date"', '"amount"', '"top"', '"ymd"', "[]", "[1]", "{}", "1803-01-01"]
+            ),
         ),
     )
 )

@@ -229,7 +229,11 @@ def test_a_png_read_at_another_dpi_keeps_its_records(
     assert texts(records_in(said)) == before
 
 
-def made_of(digits: dict[tuple[float, float], int], numbers: list[tuple[tuple[int, ...], list]]) -> tuple:
+def made_of(
+    digits: dict[tuple[float, float], int],
+    numbers: list[tuple[tuple[int, ...], list]],
+    fee: Values = Values("amount"),  # noqa: B008  # it is frozen
+) -> tuple:
     """Records of digits at places of a page of 1000 × 1000, and of numbers with their alternatives."""
     detections = tuple(Detection(Box(x - 8, y - 10, x + 8, y + 10), 0.9) for x, y in digits)
     readings = tuple(Reading(digit, 0.99) for digit in digits.values())
@@ -241,7 +245,7 @@ def made_of(digits: dict[tuple[float, float], int], numbers: list[tuple[tuple[in
     frame = Frame(((0, 0), (1000, 0), (1000, 1000), (0, 1000)), (0.0, 1.0), True)
     form = Form(
         "f",
-        (Column("no", 0.0, 0.1, Values("serial")), Column("fee", 0.1, 0.5, Values("amount"), "bottom")),
+        (Column("no", 0.0, 0.1, Values("serial")), Column("fee", 0.1, 0.5, fee, "bottom")),
         (Field("total", (0.1, 0.9, 0.5, 1.0), Values("amount")),),
         "no",
     )
@@ -265,6 +269,84 @@ def test_a_number_that_reaches_over_a_rule_stays_whole_and_one_in_two_columns_co
     both = {(50, 100): 1, (68, 100): 2, (160, 100): 7, (178, 100): 8}
     _, row = made_of(both, [((0, 1, 2, 3), [("1279", 0.1, (0, 1, 2, 3))])])
     assert (row["no"].text, row["fee"].text) == ("12", "78") and row["no"].alternatives == ()
+
+
+def test_the_numbers_of_a_line_stand_apart_where_that_says_something() -> None:
+    digits = {(50, 100): 1, (150, 100): 2, (168, 100): 4, (230, 100): 1, (248, 100): 0, (330, 100): 2}
+    numbers = [((0,), []), ((1, 2), [("21", 0.1, (1, 2))]), ((3, 4), []), ((5,), [])]
+    for values, text, known, others in (
+        (Values("amount", decimals=1), "24 10 2", "", ["21 10 2"]),
+        (Values("amount", decimals=2, rule=0.2), "24|10 2", "", []),
+        (Values("amount", decimals=3, rule=0.2), "24|10 2", "24.102", []),
+        (Values("number"), "24 10 2", "24102", ["21 10 2"]),
+        (Values("code"), "24102", "24102", ["21102"]),
+        (Values("day", 1, 31), "24", "24", ["21"]),
+    ):
+        _, row = made_of(digits, numbers, values)
+        fee = row["fee"]
+        assert (fee.text, fee.value, [one.text for one in fee.alternatives]) == (text, known, others), values
+    digits |= {(348, 100): 9}
+    numbers[-1] = ((5, 6), [])
+    _, row = made_of(digits, numbers, Values("date", century=1900))
+    assert (row["fee"].text, row["fee"].value) == ("24 10 29", "1929-10-24")
+
+
+def test_dates_are_asked_for_sorted_and_corrected_by_their_value(folder: Path, said: Said) -> None:
+    text = Path("ledger.toml").read_text()
+    Path("dates.toml").write_text(
+        text.replace('type = "day"', 'type = "date"\nmin = 1903-01-01\nmax = 1939-12-31\norder = "dmy"')
+    )
+    said("form", "apply", "dates.toml", "scans/page.png")
+    rows = records_in(said)
+    assert all(row["fields"]["day"]["value"] == "" and row["flagged"] for row in rows)
+    read = rows[0]["fields"]["day"]["text"]
+    assert rows[0]["fields"]["day"]["flag"] == f"{read} is no date"
+    assert f"day: {read}\n" in said("why", f"{rows[0]['id']}.day")[0], "it means nothing"
+    for row, written in zip(rows, ("24.10.1929", "2 1 29", "24/7/03", "01121903"), strict=False):
+        said("correct", f"{row['id']}.day", written)
+    dated = records_in(said, "--field", "day>=1903-07-24", "--order", "day")
+    assert [row["fields"]["day"]["value"] for row in dated] == [
+        "1903-07-24",
+        "1903-12-01",
+        "1929-01-02",
+        "1929-10-24",
+    ]
+    (one,) = records_in(said, "--field", "day=1903-07-24")
+    assert one["id"] == rows[2]["id"] and one["fields"]["day"]["text"] == "24/7/03"
+    assert records_in(said, "--field", "day=24/7/03") == [one]
+    assert len(records_in(said, "--field", "day<1929-10-24", "--field", "day>1903-07-24")) == 2
+    assert records_in(said, "--field", "day>5") == [] == records_in(said, "--field", "no>1903-07-24")
+    assert "1903-07-24" in said("query", "--record", "--csv", "--field", "day=1903-07-24")[0]
+    answered = json.loads(said("sql", "--json", "SELECT amount FROM v_fields WHERE value = '1903-07-24'")[0])
+    assert [row["amount"] for row in answered["rows"]] == [None]
+    for words, told in (
+        (("query", "--record", "--field", "day>1903-13-01"), "nor a date such as 1903-07-24"),
+        (("correct", f"{one['id']}.day", "1903-07-24"), "write a date such as 24 10 1929"),
+        (("correct", f"{one['id']}.day", "31 6 1929"), "'31 6 1929' is no value of day"),
+    ):
+        _, err = said(*words, code=2)
+        assert told in err and err.count("\n") == 1, err
+
+
+def test_an_amount_is_corrected_as_it_is_written(folder: Path, said: Said) -> None:
+    Path("cents.toml").write_text(
+        Path("ledger.toml").read_text().replace('"amount"', '"amount"\ndecimals = 2')
+    )
+    said("form", "apply", "cents.toml", "scans/page.png")
+    (found,) = records_in(said, "--field", "no=550")
+    fee = f"{found['id']}.fee"
+    for written, known in (("22,50", "22.50"), ("1 200", "1200"), ("1.200 50", "1200.50"), ("0017", "17")):
+        said("correct", fee, written)
+        value = records_in(said, "--field", "no=550")[0]["fields"]["fee"]
+        assert (value["text"], value["value"]) == (written, known)
+        assert [row["id"] for row in records_in(said, "--field", f"fee={known}")] == [found["id"]]
+        assert [row["id"] for row in records_in(said, "--field", f"fee={written}")] == [found["id"]]
+    said("correct", fee, "5.115")
+    assert [row["id"] for row in records_in(said, "--field", "fee=5.115")] == [found["id"]]
+    assert [row["id"] for row in records_in(said, "--field", "fee=5115")] == [found["id"]]
+    for field, written in (("fee", "22 5"), ("fee", "22,"), ("fee", "2-5"), ("no", "5.115"), ("day", "4/11")):
+        _, err = said("correct", f"{found['id']}.{field}", written, code=2)
+        assert f"{written!r} is no value of {field}: write digits" in err and err.count("\n") == 1
 
 
 def test_ids_of_an_older_run_are_refused_with_a_line(folder: Path, said: Said) -> None:
@@ -301,8 +383,9 @@ def test_a_page_whose_scan_is_away_is_said_and_the_others_go_on(folder: Path, re
 def test_a_wish_is_a_field_a_sign_and_a_value() -> None:
     assert parse_wish(" no = 0042 ") == FieldWish("no", "=", "0042")
     assert parse_wish("fee<=3.75") == FieldWish("fee", "<=", "3.75")
+    assert parse_wish("date<1903-07-24") == FieldWish("date", "<", "1903-07-24")
     assert parse_wish("day of deed>3") == FieldWish("day of deed", ">", "3")
-    for wrong in ("", "no", "=5", "no=", "fee>x", "fee=>5"):
+    for wrong in ("", "no", "=5", "no=", "fee>x", "fee=>5", "date>1903-02-30", "date<19030724T00"):
         with pytest.raises(UsageError):
             parse_wish(wrong)
     assert parse_id("12.3") == (12, 2, None) and parse_id("12.0.year") == (12, -1, "year")

@@ -1,5 +1,6 @@
 """Rules flag what can't be, or take another reading, and never write what no network read."""
 
+import datetime
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from pipeline.forms import Column, Field, Form, Sum, Values
 from pipeline.page import Alternative
-from pipeline.records import NETWORK, PAGE, PERSON, RULE, Record, Value, normalised
+from pipeline.records import NETWORK, PAGE, PERSON, RULE, Record, Value
 from pipeline.rules import apply_rules
 
 Readings = tuple[str, Sequence[tuple[str, float]]]
@@ -104,6 +105,9 @@ def test_a_rule_writes_only_what_was_read_and_leaves_a_whole_row_of_right_number
         assert (one.replaced == text) if one.made_by == RULE else (one.text == text)
 
 
+DATES = Values("date", datetime.date(1904, 1, 1), datetime.date(1939, 12, 31))
+
+
 @pytest.mark.parametrize(
     ("values", "text", "others", "after", "flag"),
     [
@@ -116,6 +120,17 @@ def test_a_rule_writes_only_what_was_read_and_leaves_a_whole_row_of_right_number
         (Values("code", codes=("07", "12")), "13", [], "13", "13 is none of its codes"),
         (Values("amount", max=100, rule=0.05, decimals=2), "100|50", [], "100|50", "100|50 is above 100"),
         (Values("amount", max=100, rule=0.05, decimals=2), "99|50", [], "99|50", None),
+        (Values("amount", max=1_234_567, decimals=2), "1234568", [], "1234568", "1234568 is above 1234567"),
+        (Values("amount", decimals=2), "22 5", [], "22 5", "22 5 is no amount"),
+        (Values("amount", decimals=2), "22 5", [("22 50", 0.1), ("22 7", 0.2)], "22 50", None),
+        (Values("amount", min=1, decimals=2), "0,50", [("2 50", 0.1), ("0 70", 0.2)], "2 50", None),
+        (Values("number"), "22,50", [], "22,50", "22,50 is no number"),
+        (DATES, "24 10 1929", [], "24 10 1929", None),
+        (DATES, "31 12 1903", [], "31 12 1903", "1903-12-31 is below 1904-01-01"),
+        (DATES, "1 1 1940", [], "1 1 1940", "1940-01-01 is above 1939-12-31"),
+        (DATES, "31 6 1929", [("30 6 1929", 0.1), ("81 6 1929", 0.2), ("30 6 1829", 0.2)], "30 6 1929", None),
+        (DATES, "31 6 1929", [("30 6 1929", 0.1), ("21 6 1929", 0.1)], "31 6 1929", "31 6 1929 is no date"),
+        (Values("date"), "24 10 29", [], "24 10 29", "24 10 29 is no date"),
     ],
 )
 def test_ranges_and_codes(
@@ -175,11 +190,78 @@ def test_what_a_rule_may_not_do() -> None:
     assert cents.flag == "83|847 has 3 digits of cents, not 2"
 
 
-def test_a_value_keeps_its_zeros_where_they_say_something() -> None:
-    assert normalised("0042", Values("code")) == "0042" == normalised("0042", Values("serial"))
-    assert normalised("0042", Values("number")) == "42" and normalised("000", Values("number")) == "0"
-    amount = Values("amount", rule=0.5, decimals=2)
-    assert normalised("022|5", amount) == "22.50" and normalised("|05", amount) == "0.05"
-    assert (
-        normalised("22|", amount) == "22" and normalised("|", amount) == "" and normalised("7", amount) == "7"
+DAYS = Values("day", 1, 31, ascending=True)
+
+
+def days(*rows: str | Readings, sure: float = 0.9) -> list[tuple[str, str | None]]:
+    told = ruled(DAYS, [(row, ()) if isinstance(row, str) else row for row in rows], sure)
+    return [(one.text, one.flag) for one in told]
+
+
+def test_a_day_that_goes_back_is_the_one_reading_that_fits_or_flagged() -> None:
+    told = days("24", "25", ("2", [("25", 0.2), ("21", 0.1), ("7", 0.1)]), "25", "", "27")
+    assert told == [("24", None), ("25", None), ("25", None), ("25", None), ("", None), ("27", None)]
+    # not where two fit, or none, nor at an end, nor what is far less likely: a clerk may go back
+    assert days("24", "24", ("2", [("25", 0.2), ("26", 0.1)]), "26")[2] == ("2", "24 to 26 is expected here")
+    assert days("24", "24", ("2", [("21", 0.2)]), "24")[2] == ("2", "24 is expected here")
+    assert days("24", "25", ("12", [("25", 0.2)]))[2] == ("12", "25 or more is expected here")
+    assert days(("29", [("9", 0.2)]), "9", "10")[0] == ("29", "9 or less is expected here")
+    assert days("3", "3", ("5", [("3", 0.04)]), "3")[2] == ("5", "3 is expected here")
+    # what is no day at all doesn't bear on those beside it
+    assert days("24", ("72", [("25", 0.1), ("12", 0.1)]), "25")[1] == ("25", None)
+
+
+def test_days_fall_where_a_month_begins() -> None:
+    for rows in (
+        ("28", "30", "30", "2", "3"),
+        ("31", "1"),
+        ("25", "27", "4", "5", "5"),
+    ):
+        assert [flag for _, flag in days(*rows)] == [None] * len(rows)
+    told = days("29", "30", ("14", [("31", 0.1), ("7", 0.1)]), "2", "3")
+    assert told[2] == ("31", None), "a day is of the month that ends or of the one that begins"
+    told = days("29", "30", ("14", [("31", 0.1), ("1", 0.1)]), "2", "3")
+    assert told[2] == ("14", "30 or more, 2 or less is expected here")
+
+
+def test_what_a_person_says_holds_against_days_beside_it() -> None:
+    form = Form("f", (Column("no", 0.0, 0.1, DAYS),), (), "no")
+    rows = [value("no", text, [("12", 0.3)] if text == "22" else []) for text in ("11", "22", "12")]
+    rows[2] = replace(rows[2], made_by=PERSON, confidence=1.0)
+    made = [Record(k, k / 10, (k + 1) / 10, (one,)) for k, one in enumerate((*rows, value("no", "13")))]
+    after = [record["no"] for record in apply_rules(made, form)]
+    assert [one.text for one in after] == ["11", "12", "12", "13"] and after[2] == rows[2]
+
+
+def test_numbers_and_dates_that_ascend_never_fall() -> None:
+    numbers = ruled(
+        Values("number", ascending=True), [("9.998", ()), ("10.002", ()), ("2", ()), ("10 003", ())]
     )
+    assert [one.flag for one in numbers] == [None, None, "10002 to 10003 is expected here", None]
+    rows: list[Readings] = [
+        ("31 12 1928", ()),
+        ("2 1 1928", [("2 1 1929", 0.2), ("2 1 1923", 0.1)]),
+        ("3 1 1929", ()),
+        ("30 1 1926", ()),
+        ("5 1 1929", ()),
+    ]
+    dates = ruled(replace(DATES, ascending=True), rows)
+    assert [one.text for one in dates] == ["31 12 1928", "2 1 1929", "3 1 1929", "30 1 1926", "5 1 1929"]
+    assert (dates[1].made_by, dates[1].value) == (RULE, "1929-01-02")
+    assert dates[3].flag == "1929-01-03 to 1929-01-05 is expected here"
+
+
+@settings(max_examples=60)
+@given(st.data())
+def test_days_in_order_stay_whatever_else_was_read(data: st.DataObject) -> None:
+    steps = data.draw(st.lists(st.sampled_from([0, 0, 0, 1, 1, 2, 4]), min_size=2, max_size=20))
+    truth = [data.draw(st.integers(1, 31))]
+    for step in steps:
+        truth.append(truth[-1] + step if truth[-1] + step <= 31 else 1)
+    others = st.lists(st.tuples(st.integers(1, 31).map(str), st.floats(1e-4, 0.03)), max_size=3)
+    rows: list[Readings] = [(str(day), data.draw(others)) for day in truth]
+    assert days(*rows, sure=0.99) == [(str(day), None) for day in truth]
+    wrong = [(data.draw(st.integers(0, 99).map(str)), more) for _, more in rows]
+    for one, (text, more) in zip(ruled(DAYS, wrong), wrong, strict=True):
+        assert one.text in {text, *(other for other, _ in more)}
+        assert (one.replaced == text) if one.made_by == RULE else (one.text == text)
