@@ -6,6 +6,7 @@ Each mistake is a SettingsError of one line with the line of the file it is on (
 import datetime
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
@@ -27,6 +28,19 @@ _ENDS = ("top", "bottom")
 _TAKEN = (*OF_RECORD, "reading")  # the last one is an order of `archive query`
 _FARTHEST = 0.5  # a field may lie this far outside of the frame: a page number above the table
 _LAST_DAY = 31
+
+
+@dataclass(frozen=True, slots=True)
+class FormFile:
+    """A form, and the text that it was read from."""
+
+    form: Form
+    source: str
+
+
+def load_form(file: Path) -> FormFile:
+    """Return the form of a TOML file with its text; raises as `read_form`."""
+    return FormFile(read_form(file), file.read_text(encoding="utf-8"))
 
 
 def read_form(file: Path) -> Form:

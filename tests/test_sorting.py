@@ -198,3 +198,22 @@ def test_a_chain_of_sorters_and_a_sorter_in_a_file(said: Said) -> None:
     assert kinds & {"register/left", "register/right"}
     for name, (state, kind) in state_and_kind().items():
         assert state == {"cover": "skipped", "register/left": "person"}.get(kind, "done"), name
+
+
+FORM = '[fields.total]\nbox = [0.0, 0.0, 1.0, 1.0]\ntype = "number"\n'
+
+
+def records(said: Said) -> list[tuple[str, str]]:
+    """Return of each record the name of its page, and its form."""
+    found = json.loads(said("query", "--record", "--json")[0])["records"]
+    return sorted((Path(row["document"]).name, row["form"]) for row in found)
+
+
+def test_a_page_whose_kind_a_person_says_keeps_its_records(said: Said) -> None:
+    Path("page.toml").write_text(FORM)
+    said("ingest", "scans/form0.png", "--sorter", "rooms", "--paths", "paths.toml")
+    said("form", "apply", "page.toml")
+    assert records(said) == [("form0.png", "page")]
+    said("sort", "form0.png", "--kind", "register")
+    assert state_and_kind() == {"form0.png": ("done", "register")}
+    assert records(said) == [("form0.png", "page")]
