@@ -22,6 +22,7 @@ from pipeline.settings import WEIGHTS
 
 Said = Callable[..., tuple[str, str]]
 N_PAGES = 12  # of three kinds
+FORM = '[fields.total]\nbox = [0.0, 0.0, 1.0, 1.0]\ntype = "number"\n'
 pytestmark = pytest.mark.usefixtures("room")
 
 
@@ -89,6 +90,12 @@ def digits(database: str = "archive.db") -> dict[str, list[tuple[Any, ...]]]:
             found.setdefault(Path(path).name, []).append(tuple(read))
     db.dispose()
     return found
+
+
+def records(said: Said) -> list[tuple[str, str]]:
+    """Return of each record the name of its page, and its form."""
+    found = json.loads(said("query", "--record", "--json")[0])["records"]
+    return sorted((Path(row["document"]).name, row["form"]) for row in found)
 
 
 def expected() -> dict[str, tuple[str, str]]:
@@ -178,37 +185,6 @@ def test_mistakes_are_said_before_anything_is_read(said: Said) -> None:
     assert not Path("archive.db").exists()
 
 
-def test_a_chain_of_sorters_and_a_sorter_in_a_file(said: Said) -> None:
-    for half in ("left", "right"):
-        Path("kinds2", half).mkdir(parents=True)
-    for seed in range(200, 208):
-        page = draw_kind("register", seed)
-        for half, dark in (("left", slice(0, 150)), ("right", slice(150, 300))):
-            shaded = page.copy()
-            shaded[20:200, dark] //= 3
-            Image.fromarray(shaded).save(f"kinds2/{half}/{seed}.png")
-    said("train", "sorter", "--data", "kinds2", "--name", "halves", "-o", "halves.safetensors")
-    Path("paths.toml").write_text(
-        "doubtful_below = 0\n[kinds.register]\nsorter = 'halves.safetensors'\n"
-        "[kinds.register.kinds.left]\npath = 'person'\n[kinds.cover]\npath = 'skip'\n"
-    )
-    said("ingest", "scans", "--sorter", "rooms", "--paths", "paths.toml")
-    kinds = {kind for _, kind in state_and_kind().values()}
-    assert kinds - {"cover", "form"} <= {"register/left", "register/right"}
-    assert kinds & {"register/left", "register/right"}
-    for name, (state, kind) in state_and_kind().items():
-        assert state == {"cover": "skipped", "register/left": "person"}.get(kind, "done"), name
-
-
-FORM = '[fields.total]\nbox = [0.0, 0.0, 1.0, 1.0]\ntype = "number"\n'
-
-
-def records(said: Said) -> list[tuple[str, str]]:
-    """Return of each record the name of its page, and its form."""
-    found = json.loads(said("query", "--record", "--json")[0])["records"]
-    return sorted((Path(row["document"]).name, row["form"]) for row in found)
-
-
 def test_a_page_whose_kind_a_person_says_keeps_its_records(said: Said) -> None:
     Path("page.toml").write_text(FORM)
     said("ingest", "scans/form0.png", "--sorter", "rooms", "--paths", "paths.toml")
@@ -257,3 +233,25 @@ def test_kinds_have_forms_of_their_own(said: Said) -> None:
         found = conn.execute(text(query + " (document_id) WHERE path LIKE '%form1.png' ORDER BY kind")).all()
     db.dispose()
     assert [(row.kind, row.form_id) for row in found] == [("", 2), ("form", 3), ("register", 3)]
+
+
+def test_a_chain_of_sorters_and_a_sorter_in_a_file(said: Said) -> None:
+    for half in ("left", "right"):
+        Path("kinds2", half).mkdir(parents=True)
+    for seed in range(200, 208):
+        page = draw_kind("register", seed)
+        for half, dark in (("left", slice(0, 150)), ("right", slice(150, 300))):
+            shaded = page.copy()
+            shaded[20:200, dark] //= 3
+            Image.fromarray(shaded).save(f"kinds2/{half}/{seed}.png")
+    said("train", "sorter", "--data", "kinds2", "--name", "halves", "-o", "halves.safetensors")
+    Path("paths.toml").write_text(
+        "doubtful_below = 0\n[kinds.register]\nsorter = 'halves.safetensors'\n"
+        "[kinds.register.kinds.left]\npath = 'person'\n[kinds.cover]\npath = 'skip'\n"
+    )
+    said("ingest", "scans", "--sorter", "rooms", "--paths", "paths.toml")
+    kinds = {kind for _, kind in state_and_kind().values()}
+    assert kinds - {"cover", "form"} <= {"register/left", "register/right"}
+    assert kinds & {"register/left", "register/right"}
+    for name, (state, kind) in state_and_kind().items():
+        assert state == {"cover": "skipped", "register/left": "person"}.get(kind, "done"), name
