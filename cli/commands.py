@@ -25,7 +25,7 @@ COMMANDS = {
     "ingest": Command(
         "cli.ingest:ingest",
         "Read scans: files and folders, every page of them.",
-        ("AGAIN", "WAIT", "DRY_RUN", "JSON"),
+        ("FORM", "AGAIN", "WAIT", "DRY_RUN", "JSON"),
     ),
     "worker": Command(
         "cli.worker:worker",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.options import (
+    A_FILE,
     common_options,
     database_of,
     is_verbose,
@@ -23,6 +24,7 @@ from pipeline.errors import MissingError, PagesFailedError, UsageError
 if TYPE_CHECKING:
     from cli.reading import Weights
     from cli.sorting import NamedSorting
+    from pipeline.form_files import FormFile
     from pipeline.settings import Settings
 
 
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     metavar="SCANS...",
     type=click.Path(exists=True, readable=False, path_type=Path),
 )
+@click.option("--form", type=A_FILE, metavar="FORM", help="Make records of the pages by this form.")
 @click.option("--again", is_flag=True, help="Read known pages once more, with today's weights, as a new run.")
 @click.option("--wait", is_flag=True, help="With a broker: stay until workers have read every page.")
 @click.option("--dry-run", is_flag=True, help="Say what would be read; write nothing.")
@@ -44,7 +47,13 @@ if TYPE_CHECKING:
 @common_options
 @click.pass_context
 def ingest(
-    ctx: click.Context, scans: tuple[Path, ...], again: bool, wait: bool, dry_run: bool, json: bool
+    ctx: click.Context,
+    scans: tuple[Path, ...],
+    form: Path | None,
+    again: bool,
+    wait: bool,
+    dry_run: bool,
+    json: bool,
 ) -> None:
     """Read scans: files and folders, every page of them.
 
@@ -60,6 +69,9 @@ def ingest(
     becomes of that: read by other networks, skipped, or left to a person
     (docs/sorting.md).
 
+    With a form each row of the printed table becomes a record (docs/forms.md),
+    also on pages of SCANS that were read before.
+
     With a broker set, pages are written down for `archive worker` to read,
     on any machine, and the command leaves.
 
@@ -69,9 +81,13 @@ def ingest(
       archive ingest ledger-3.pdf box-12.zip
       archive ingest --dry-run /media/archive/registers
       archive ingest --again scans/1890
+      archive ingest --form notary.toml scans/
       archive ingest --sorter room7 --paths paths.toml room7/
       archive --database room7.db ingest room7/ --json > room7.json
     """
+    from pipeline.form_files import load_form
+
+    given = None if form is None else load_form(form)
     if dry_run:
         _dry_run(ctx, scans, again=again, json=json)
         return
@@ -85,12 +101,12 @@ def ingest(
     weights = find_weights(settings)  # before a database is made that nothing could be read into
     sorting = find_sorting(settings)
     if settings.broker_url:
-        _queue(ctx, settings, weights, sorting, scans, again=again, wait=wait, json=json)
+        _queue(ctx, settings, weights, sorting, scans, given, again=again, wait=wait, json=json)
         return
     if wait:
         raise UsageError("--wait is for pages that workers read; without a broker this command reads them")
     with database_of(ctx, create=True) as db, OwnerLock(settings.database_url) as lock:
-        outcome = read_scans(db, settings, weights, sorting, scans, lock, again=again)
+        outcome = read_scans(db, settings, weights, sorting, scans, lock, again=again, form=given)
     if json:
         print_json(outcome_json(outcome))
     tell_outcome(outcome, verbose=is_verbose(ctx))
@@ -103,6 +119,7 @@ def _queue(
     weights: "Weights",
     sorting: "NamedSorting | None",
     scans: tuple[Path, ...],
+    form: "FormFile | None",
     *,
     again: bool,
     wait: bool,
@@ -114,7 +131,7 @@ def _queue(
 
     require_shared(settings)
     with database_of(ctx, create=True) as db:
-        outcome = queue_scans(db, settings, weights, sorting, scans, again=again, wait=wait)
+        outcome = queue_scans(db, settings, weights, sorting, scans, again=again, wait=wait, form=form)
     if json:
         print_json(outcome_json(outcome))
     tell_outcome(outcome, verbose=is_verbose(ctx))

@@ -8,11 +8,21 @@ from pathlib import Path
 from sqlalchemy import Engine
 
 from cli.progress import Progress, make_progress
-from cli.reading import Outcome, Weights, begin_run, outcome_of
+from cli.reading import (
+    Outcome,
+    Weights,
+    begin_run,
+    count_records,
+    forms_given,
+    outcome_of,
+    record_known,
+)
+from cli.recording import Recorded, keep_forms
 from cli.registering import Registration
 from cli.signals import StopRequest, stop_requests
 from cli.sorting import NamedSorting, share_sortings
 from pipeline import ledger
+from pipeline.form_files import FormFile
 from pipeline.ledger import Counts
 from pipeline.settings import Settings
 from pipeline.sharing import is_shared, share_scan, share_weights
@@ -31,13 +41,14 @@ def queue_scans(
     *,
     again: bool,
     wait: bool,
+    form: FormFile | None = None,
 ) -> Outcome:
     """Register what is under `roots` for workers to read; with `wait` stay until every page is read.
 
-    `sorting` is how new pages are sorted before.
+    `sorting` and `form` are as of `read_scans`.
     Raises StorageError; a page that can't be read is no error.
     """
-    started = time.monotonic()
+    started, since = time.monotonic(), time.time()
     before = ledger.counts(db)
     failed_before = ledger.failed_ids(db)
     files = Files(settings.files)
@@ -53,7 +64,8 @@ def queue_scans(
         share_weights(files, {sha256: file for (_, sha256), file in sorting.files.items()})
     share_sortings(db, settings, files)
     run_id = begin_run(db, settings, weights, sorting, again=again)
-    registration = Registration(roots, settings, db, run_id, again=again, share=share)
+    form_ids = keep_forms(db, forms_given(form, sorting))
+    registration = Registration(roots, settings, db, run_id, again=again, share=share, form_ids=form_ids)
     with stop_requests() as request, make_progress() as progress:
         registration.start()
         try:
@@ -62,8 +74,19 @@ def queue_scans(
             registration.stop()
     if registration.error is not None:
         raise registration.error
+    seconds = time.monotonic() - started
+    n_records = count_records(db, since)
+    recorded = Recorded() if request.number is not None else record_known(db, settings, registration)
     return outcome_of(
-        db, registration.tally, before, failed_before, time.monotonic() - started, request.number, queued=True
+        db,
+        registration.tally,
+        before,
+        failed_before,
+        seconds,
+        request.number,
+        n_records,
+        recorded,
+        queued=True,
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Engine
 
 from cli.progress import Progress, make_progress
+from cli.recording import Recorded, keep_forms, record_pages
 from cli.registering import Registration, Tally
 from cli.signals import StopRequest, stop_requests
 from cli.sorting import NamedSorting
@@ -19,8 +20,11 @@ from pipeline import catalogue, ledger, queries
 from pipeline.adoption import adopt
 from pipeline.database import OwnerLock, reading, writing
 from pipeline.errors import BusyError, MissingError
+from pipeline.form_files import FormFile
 from pipeline.ledger import Counts, FailedId
+from pipeline.page_forms import ANY
 from pipeline.queries import Failure
+from pipeline.recording import n_records_since, pages_without_records
 from pipeline.roster import living
 from pipeline.settings import NETWORKS, Settings
 from pipeline.sorting import SORTING, as_json
@@ -41,6 +45,8 @@ class Outcome:
     n_failed_before: int  # pages and documents
     n_digits: int
     n_numbers: int
+    n_records: int  # of pages that were read
+    recorded: Recorded  # pages that were read before, whose records were made now
     seconds: float
     failures: tuple[Failure, ...]  # pages that failed now
     signal: int | None
@@ -67,14 +73,16 @@ def read_scans(
     lock: OwnerLock,
     *,
     again: bool,
+    form: FormFile | None = None,
 ) -> Outcome:
     """Register what is under `roots` and read every page that is left to do.
 
-    `sorting` is how new pages are sorted before.  `lock` is the owner's, held by the caller.  `again` reads
-    known pages once more, as a run of its own.
+    `sorting` is how new pages are sorted before, and `form` the one that pages under `roots` get where their
+    kind has none; those that were read before get their records too.  `lock` is the owner's, held by the
+    caller.  `again` reads known pages once more, as a run of its own.
     Raises MissingError, StorageError; a page that can't be read is no error.
     """
-    started = time.monotonic()
+    started, since = time.monotonic(), time.time()
     _refuse_workers(db)
     before = ledger.counts(db)
     failed_before = ledger.failed_ids(db)
@@ -82,7 +90,8 @@ def read_scans(
         sorting.keep(settings.networks)
     run_id = begin_run(db, settings, weights, sorting, again=again)
     adopt(db, run_id, now=time.time())
-    registration = Registration(roots, settings, db, run_id, again=again)
+    form_ids = keep_forms(db, forms_given(form, sorting))
+    registration = Registration(roots, settings, db, run_id, again=again, form_ids=form_ids)
     with stop_requests() as request:
         with make_progress() as progress:
             watch = _Watch(registration, before, progress, request)
@@ -105,7 +114,30 @@ def read_scans(
             raise registration.error
     # counted anew: the pages in hand were finished while the engine stopped
     seconds = time.monotonic() - started
-    return outcome_of(db, registration.tally, before, failed_before, seconds, request.number)
+    n_records = count_records(db, since)
+    recorded = Recorded() if request.number is not None else record_known(db, settings, registration)
+    return outcome_of(
+        db, registration.tally, before, failed_before, seconds, request.number, n_records, recorded
+    )
+
+
+def forms_given(form: FormFile | None, sorting: NamedSorting | None) -> dict[str, FormFile]:
+    """Return the forms that a command names, by the kinds of pages that they are for."""
+    found = {} if form is None else {ANY: form}
+    return found if sorting is None else {**found, **sorting.forms}
+
+
+def record_known(db: Engine, settings: Settings, registration: Registration) -> Recorded:
+    """Make the records of pages that got a form, but were read before it came."""
+    with reading(db) as conn:
+        found = pages_without_records(conn, registration.document_ids)
+    return record_pages(db, settings, found)
+
+
+def count_records(db: Engine, since: float) -> int:
+    """Return how many records there are of pages that were read since then (seconds since 1970)."""
+    with reading(db) as conn:
+        return n_records_since(conn, since)
 
 
 def _refuse_workers(db: Engine) -> None:
@@ -126,6 +158,8 @@ def outcome_of(
     failed_before: Set[FailedId],
     seconds: float,
     signal: int | None,
+    n_records: int,
+    recorded: Recorded,
     *,
     queued: bool = False,
 ) -> Outcome:
@@ -141,6 +175,8 @@ def outcome_of(
         n_failed_before=len(failed_now & failed_before),
         n_digits=counts.n_digits - before.n_digits,
         n_numbers=counts.n_numbers - before.n_numbers,
+        n_records=n_records,
+        recorded=recorded,
         seconds=seconds,
         failures=_failures(db, failed_now - failed_before),
         signal=signal,

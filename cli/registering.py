@@ -7,7 +7,7 @@ batches: the engine can't write while our transaction is open, so none is open w
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import groupby, islice
@@ -21,6 +21,7 @@ from pipeline.database import reading, writing
 from pipeline.engines import parse_url, sqlite_file
 from pipeline.errors import NotAScanError, SourceError, SourceGoneError
 from pipeline.network_store import HISTORY, LOCK
+from pipeline.page_forms import give_to_documents
 from pipeline.paths import path_to_text
 from pipeline.probing import Prober
 from pipeline.settings import STORED, Settings
@@ -147,7 +148,8 @@ class Registration:
     """Registers all files under `roots` for a run, in a thread; `finished` also when it broke off.
 
     `share` brings a file, with the SHA-256 of its bytes, to where other machines reach it, before its pages
-    are there to be read.
+    are there to be read.  `form_ids` are the forms that the pages get, by kind; where there are any,
+    `document_ids` are the documents that got them.
     """
 
     def __init__(
@@ -159,11 +161,14 @@ class Registration:
         *,
         again: bool,
         share: Share | None = None,
+        form_ids: Mapping[str, int],
     ) -> None:
         self.tally = Tally()
+        self.document_ids: list[int] = []
         self.error: Exception | None = None
         self._roots, self._settings, self._db = roots, settings, db
         self._run_id, self._again, self._share = run_id, again, share
+        self._form_ids = form_ids
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="registration", daemon=True)
 
@@ -205,21 +210,30 @@ class Registration:
         return found
 
     def _add(self, conn: Connection, batch: Sequence[Found]) -> None:
+        document_ids: list[int] = []
         # in the order in which they were found: a path may come twice, as one kind and the other
         for kind, some in groupby(batch, type):
             if kind is Document:
-                self._add_documents(conn, [found for found in some if isinstance(found, Document)])
+                new = [found for found in some if isinstance(found, Document)]
+                document_ids += self._add_documents(conn, new)
             else:
                 for found in some:
                     self._add_other(conn, found)
+        if self._form_ids:
+            document_ids += [found.document_id for found in batch if isinstance(found, Known)]
+            give_to_documents(conn, document_ids, self._form_ids)
+            self.document_ids += document_ids
 
-    def _add_documents(self, conn: Connection, found: Sequence[Document]) -> None:
-        for added in add_documents(conn, found, self._run_id, again=self._again, now=time.time()):
+    def _add_documents(self, conn: Connection, found: Sequence[Document]) -> list[int]:
+        """Add documents; return their ids."""
+        every = add_documents(conn, found, self._run_id, again=self._again, now=time.time())
+        for added in every:
             self.tally.n_pages += added.n_new_pages
             if added.known:
                 self.tally.n_known += 1
             else:
                 self.tally.n_new += 1
+        return [added.document_id for added in every]
 
     def _add_other(self, conn: Connection, found: Found) -> None:
         tally = self.tally

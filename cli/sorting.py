@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 from cli.networks import Network, at_hand
 from pipeline.database import reading
 from pipeline.errors import MissingError, UsageError
+from pipeline.form_files import FormFile
 from pipeline.network_store import SHOWN_HASH, add, file_hash, network_file
 from pipeline.page_paths import FoundNetwork, SorterAtHand, read_page_paths
 from pipeline.runs import all_sortings
@@ -23,10 +24,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class NamedSorting:
-    """A sorting, and the files of its networks, by kind and SHA-256."""
+    """A sorting, the files of its networks, by kind and SHA-256, and the forms of kinds of pages."""
 
     sorting: Sorting
     files: Mapping[tuple[str, str], Path]
+    forms: Mapping[str, FormFile]
 
     def keep(self, folder: Path) -> None:
         """Keep its networks in the store, where an engine finds them; raises as `network_store.add`."""
@@ -48,9 +50,10 @@ def find_sorting(settings: "Settings") -> NamedSorting | None:
         return None
     finder = _Finder(settings)
     sorter = finder.find(SORTER, settings.sorter, Path())
-    sorting = read_page_paths(settings.paths, SorterAtHand(sorter.sha256, sorter.classes), finder.find)
-    needed = networks_of(sorting)
-    return NamedSorting(sorting, {key: file for key, file in finder.files.items() if key in needed})
+    paths = read_page_paths(settings.paths, SorterAtHand(sorter.sha256, sorter.classes), finder.find)
+    needed = networks_of(paths.sorting)
+    files = {key: file for key, file in finder.files.items() if key in needed}
+    return NamedSorting(paths.sorting, files, paths.forms)
 
 
 class _Finder:

@@ -21,6 +21,9 @@ def tell_outcome(outcome: Outcome, *, verbose: bool) -> None:
     if tally.n_new or tally.n_known or tally.n_failed:
         say(_documents_line(tally))
     say(_queued_line(outcome) if outcome.queued and outcome.n_open else _pages_line(outcome))
+    if outcome.recorded.n_pages:
+        known = counted(outcome.recorded.n_pages, "page")
+        say(f"{known} read before: {counted(outcome.recorded.n_records, 'record')}")
     if outcome.n_skipped:
         say(f"{counted(outcome.n_skipped, 'page')} skipped, by kind")
     if outcome.n_person:
@@ -42,8 +45,11 @@ def tell_outcome(outcome: Outcome, *, verbose: bool) -> None:
         say(f"go on:    {shlex.join(['archive', *sys.argv[1:]])}")
     elif outcome.queued and outcome.n_open:
         say("how far:  archive status")
-    elif outcome.n_numbers:
-        say("numbers:  archive query")
+    else:
+        if outcome.n_numbers:
+            say("numbers:  archive query")
+        if outcome.n_records or outcome.recorded.n_records:
+            say("records:  archive query --record")
 
 
 def tell_plan(tally: Tally, *, verbose: bool) -> None:
@@ -85,6 +91,7 @@ def outcome_json(outcome: Outcome) -> dict[str, Any]:
         "failed_before": outcome.n_failed_before,
         "digits": outcome.n_digits,
         "numbers": outcome.n_numbers,
+        "records": outcome.n_records + outcome.recorded.n_records,
         "seconds": round(outcome.seconds, 3),
         "pages_per_s": round(outcome.pages_per_s, 3),
         "stopped": outcome.signal is not None,
@@ -116,7 +123,7 @@ def leave(ctx: click.Context, outcome: Outcome) -> None:
     """End the command with the exit code that its outcome asks for."""
     if outcome.signal is not None:
         ctx.exit(128 + outcome.signal)
-    if outcome.n_failed_now:
+    if outcome.n_failed_now or outcome.recorded.n_failed:
         ctx.exit(PagesFailedError.exit_code)
 
 
@@ -133,10 +140,11 @@ def _pages_line(outcome: Outcome) -> str:
     if not outcome.n_done and not outcome.failures:
         came = outcome.n_skipped + outcome.n_person
         return "no page was left to read" if not outcome.n_open and not came else "no page was read"
+    records = f", {counted(outcome.n_records, 'record')}" if outcome.n_records else ""
     seconds = f"{duration(outcome.seconds)} ({outcome.pages_per_s:.2f} pages/s)"
     return (
         f"{counted(outcome.n_done, 'page')} read in {seconds}:"
-        f" {counted(outcome.n_digits, 'digit')}, {counted(outcome.n_numbers, 'number')}"
+        f" {counted(outcome.n_digits, 'digit')}, {counted(outcome.n_numbers, 'number')}{records}"
     )
 
 

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Update, bindparam, exists, false, select, true, update
+from sqlalchemy import Connection, Engine, Update, bindparam, exists, false, func, select, true, update
 
 from pipeline.catalogue import PAGES_SOURCES, SOURCE, PageSource, parts_of_run, source_of
 from pipeline.database import writing
 from pipeline.page import PageDetections
+from pipeline.page_forms import ANY, has_form
 from pipeline.results import read_detections
 from pipeline.sorting import networks_by
 from pipeline.tables import DETECTED, ledger, pages, runs, workers
@@ -31,6 +32,7 @@ _CLAIMED = (
         runs.c.settings,
         pages.c.width,
         pages.c.height,
+        has_form(ledger.c.page_id, func.coalesce(ledger.c.kind, ANY)).label("has_form"),
         *SOURCE,
     )
     .select_from(PAGES_SOURCES.join(ledger, ledger.c.page_id == pages.c.id).join(runs))
@@ -54,6 +56,7 @@ class Claim:
     width: int | None  # page pixels, where detect is done
     height: int | None
     found: PageDetections | None  # where detect is done
+    has_form: bool  # for pages of its kind: records are to be made of it
 
 
 def claim(
@@ -174,4 +177,5 @@ def _claimed(conn: Connection, ledger_id: int, token: str) -> Claim:
         width=row.width,
         height=row.height,
         found=found,
+        has_form=bool(row.has_form),
     )

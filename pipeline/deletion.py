@@ -22,6 +22,7 @@ from pipeline.tables import (
     frames,
     ledger,
     numbers,
+    page_forms,
     pages,
     paths,
     readings,
@@ -31,7 +32,7 @@ from pipeline.tables import (
 BATCH = 500  # documents in a statement
 # in the order in which they can go: nothing that is left refers to what is gone
 OF_LEDGER = (fields, records, frames, numbers, readings, detections)
-OF_PAGES = (corrections, ledger)
+OF_PAGES = (corrections, page_forms, ledger)
 OF_DOCUMENTS = (paths, pages)
 TABLES = (*OF_LEDGER, *OF_PAGES, *OF_DOCUMENTS, documents)
 

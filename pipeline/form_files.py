@@ -4,6 +4,7 @@ Each mistake is a SettingsError of one line with the line of the file it is on (
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any, cast
@@ -15,6 +16,19 @@ from pipeline.toml_files import Keys, TomlFile, hint, read_toml
 _KEYS = ("name", "rows", "columns", "fields", "sums")
 _ENDS = ("top", "bottom")
 _TAKEN = (*OF_RECORD, "reading")  # the last one is an order of `archive query`
+
+
+@dataclass(frozen=True, slots=True)
+class FormFile:
+    """A form, and the text that it was read from."""
+
+    form: Form
+    source: str
+
+
+def load_form(file: Path) -> FormFile:
+    """Return the form of a TOML file with its text; raises as `read_form`."""
+    return FormFile(read_form(file), file.read_text(encoding="utf-8"))
 
 
 def read_form(file: Path) -> Form:

@@ -28,7 +28,7 @@ from sqlalchemy import (
     update,
 )
 
-from pipeline.tables import documents, forms, ledger, pages, paths, runs
+from pipeline.tables import documents, forms, ledger, page_forms, pages, paths, runs
 
 DOCUMENT_OF_BYTES = select(documents.c.id, documents.c.n_pages).where(
     documents.c.sha256 == bindparam("of_sha256")
@@ -130,10 +130,26 @@ def insert_new_paths(dialect: str) -> Any:
 
 
 @cache
-@cache
 def insert_new_form(dialect: str) -> Any:
     """Return the INSERT of a form, which does nothing where it is known."""
     return _insert(dialect, forms).on_conflict_do_nothing(index_elements=[forms.c.sha256])
+
+
+@cache
+def upsert_page_forms(dialect: str, of: Column[Any]) -> Any:
+    """Return the INSERT that gives pages a form for a kind: those where this column is one of `of_ids`."""
+    values = {
+        "page_id": pages.c.id,
+        "kind": bindparam("of_kind", type_=page_forms.c.kind.type),
+        "form_id": bindparam("new_form", type_=page_forms.c.form_id.type),
+    }
+    chosen = select(*values.values()).where(_one_of(dialect, of, "of_ids")).order_by(pages.c.id)
+    upsert = _insert(dialect, page_forms).from_select(list(values), chosen)
+    return upsert.on_conflict_do_update(
+        index_elements=["page_id", "kind"],
+        set_={"form_id": upsert.excluded.form_id},
+        where=page_forms.c.form_id != upsert.excluded.form_id,
+    )
 
 
 def insert_rows(dialect: str, table: Table) -> Any:

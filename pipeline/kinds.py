@@ -16,6 +16,7 @@ from pipeline.database import reading, writing
 from pipeline.errors import UsageError
 from pipeline.exports import STREAM, newest_path
 from pipeline.matching import is_replaced
+from pipeline.page_forms import has_form
 from pipeline.results import forget_results
 from pipeline.shown import lock_runs, show
 from pipeline.sorting import BETWEEN, SORTING, KindPath, Sorting, networks_by, sorting_of
@@ -111,7 +112,9 @@ def keep_sorted(
     if not _sorted(db, claim, found, kept):
         return None
     networks = claim.networks | networks_by(claim.settings, found.kind)
-    return replace(claim, state=WAITING, networks=networks)
+    with reading(db) as conn:
+        its_form = bool(conn.scalar(select(has_form(claim.source.page_id, found.kind))))
+    return replace(claim, state=WAITING, networks=networks, has_form=its_form)
 
 
 def _sorted(db: Engine, claim: Claim, found: FoundKind, values: dict[str, Any]) -> bool:

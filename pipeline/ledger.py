@@ -16,6 +16,7 @@ from sqlalchemy import ColumnElement, Engine, bindparam, func, or_, select, upda
 
 from pipeline.claims import Claim, claim, give_back, let_go, move
 from pipeline.database import reading, writing
+from pipeline.frames import Frame
 from pipeline.leases import (
     Due,
     InFlight,
@@ -30,7 +31,8 @@ from pipeline.leases import (
 )
 from pipeline.matching import is_replaced
 from pipeline.page import Number, PageDetections, Reading
-from pipeline.recording import record_again
+from pipeline.record_store import write_frame
+from pipeline.recording import record_page
 from pipeline.results import write_detections, write_readings
 from pipeline.shown import lock_runs, show
 from pipeline.tables import (
@@ -132,14 +134,16 @@ def finish_detect(
     blob: str | None,
     now: float,
     lease_s: float,
+    frame: Frame | None = None,
 ) -> bool:
     """Write the detections and go on to detected, published at once (enqueue classify if True).
 
-    `width` and `height` are the page's pixels.  False: the claim is no longer ours; nothing was written
+    `width` and `height` are the page's pixels, `frame` where its table stands, if records are to be made of
+    it.  False: the claim is no longer ours; nothing was written
     (delete the blob).
     """
     free = {"blob": blob, "queued": True, "lease_until": now + lease_s, "suspect": False}
-    return _detected(db, claim, found, (width, height), free)
+    return _detected(db, claim, found, (width, height), frame, free)
 
 
 def keep_detected(
@@ -152,6 +156,7 @@ def keep_detected(
     now: float,
     lease_s: float,
     worker_id: str | None = None,
+    frame: Frame | None = None,
 ) -> Claim | None:
     """Write the detections and go on to detected, with the page still in hand; return the claim now.
 
@@ -164,13 +169,18 @@ def keep_detected(
         "lease_until": now + lease_s,
         "suspect": claim.suspect,
     }
-    if not _detected(db, claim, found, (width, height), kept):
+    if not _detected(db, claim, found, (width, height), frame, kept):
         return None
     return replace(claim, state=DETECTED, blob=None, width=width, height=height, found=found)
 
 
 def _detected(
-    db: Engine, claim: Claim, found: PageDetections, size: tuple[int, int], values: dict[str, Any]
+    db: Engine,
+    claim: Claim,
+    found: PageDetections,
+    size: tuple[int, int],
+    frame: Frame | None,
+    values: dict[str, Any],
 ) -> bool:
     with writing(db) as conn:
         moved = move(
@@ -187,6 +197,8 @@ def _detected(
             width, height = size
             conn.execute(_SIZE, {"of_page": claim.source.page_id, "new_width": width, "new_height": height})
             write_detections(conn, claim.ledger_id, found.detections)
+            if frame is not None:
+                write_frame(conn, claim.ledger_id, frame)
         return moved
 
 
@@ -195,7 +207,7 @@ def finish_classify(
 ) -> bool:
     """Write readings and numbers and go on to done; this run becomes the page's current one.
 
-    A page that had records gets them anew, by the same form.
+    A page that has a form gets its records by it, where its frame was found with its digits.
 
     `readings` are those of `claim.found.detections`, in order.  False: the claim is no longer ours.
     """
@@ -218,7 +230,7 @@ def finish_classify(
         )
         if moved:
             write_readings(conn, claim.ledger_id, readings, numbers)
-            record_again(conn, page_id, claim.ledger_id)
+            record_page(conn, claim.ledger_id)
             show(conn, of_page, page_id, claim.ledger_id, claim.run_id)
         return moved
 

@@ -1,30 +1,30 @@
 """A form applied to pages that were read: their records made, corrected, ruled and kept."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Select, func, select
 
 from pipeline.errors import UsageError
 from pipeline.finding import of_kind
-from pipeline.forms import Form, form_of
+from pipeline.forms import Form
 from pipeline.frames import Frame
 from pipeline.matching import documents_meant, is_replaced, is_shown
+from pipeline.page_forms import form_id_of_row, form_of_row
 from pipeline.record_store import (
     corrections_of,
     page_of_ledger,
     read_frame,
     with_corrections,
-    write_frame,
     write_records,
 )
-from pipeline.records import Record, build_records
+from pipeline.records import PAGE, Record, build_records
 from pipeline.results import read_detections, read_readings
 from pipeline.rules import apply_rules
-from pipeline.tables import DONE, documents, forms, ledger, pages, records, runs
+from pipeline.shown import lock_runs
+from pipeline.tables import DONE, ledger, pages, records
 
-_RENDERED = ("pdf", "zip")  # documents that may have pages which are drawn at a resolution
+_MANY = 1000  # values in one condition: old SQLite takes no more
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,7 @@ class ReadPage:
     ledger_id: int
     page_id: int
     run_id: int
+    kind: str | None
 
 
 def read_pages(conn: Connection, named: Sequence[tuple[str, int | None]], kind: str | None) -> list[ReadPage]:
@@ -42,12 +43,7 @@ def read_pages(conn: Connection, named: Sequence[tuple[str, int | None]], kind: 
     `kind` leaves only those of a kind.  Raises UsageError for a document, page or kind that is not there, and
     where none was read.
     """
-    query = (
-        select(ledger.c.id, ledger.c.page_id, ledger.c.run_id)
-        .join(pages, pages.c.id == ledger.c.page_id)
-        .where(is_shown(), ledger.c.state == DONE, ~is_replaced(pages.c.document_id))
-        .order_by(pages.c.document_id, pages.c.page_index)
-    )
+    query = _read().where(~is_replaced(pages.c.document_id))
     if kind is not None:
         query = query.where(of_kind(conn, kind, ledger.c.kind))
     of = "" if kind is None else f" of kind {kind}"
@@ -69,6 +65,48 @@ def read_pages(conn: Connection, named: Sequence[tuple[str, int | None]], kind: 
     return list(found)
 
 
+def pages_without_records(conn: Connection, document_ids: Sequence[int]) -> list[ReadPage]:
+    """Return the pages of documents that were read and have a form, but no record that it made."""
+    found: list[ReadPage] = []
+    for start in range(0, len(document_ids), _MANY):
+        some = document_ids[start : start + _MANY]
+        form_id = form_id_of_row()
+        made = select(records.c.ledger_id).where(
+            records.c.ledger_id == ledger.c.id, records.c.form_id == form_id
+        )
+        query = _read().where(pages.c.document_id.in_(some), form_id.is_not(None), ~made.exists())
+        found += [ReadPage(*row) for row in conn.execute(query)]
+    return found
+
+
+def n_records_since(conn: Connection, since: float) -> int:
+    """Return how many rows became records of pages that were read since then (seconds since 1970)."""
+    query = (
+        select(func.count())
+        .select_from(records.join(ledger, ledger.c.id == records.c.ledger_id))
+        .where(ledger.c.finished_at >= since, records.c.position != PAGE)
+    )
+    return int(conn.execute(query).scalar_one())
+
+
+def lock_shown(conn: Connection, page_id: int) -> ReadPage | None:
+    """Return a page in the run that is shown, which nobody changes now; None where it is not read yet."""
+    lock_runs(conn, page_id)
+    row = conn.execute(_read().where(ledger.c.page_id == page_id)).one_or_none()
+    return None if row is None else ReadPage(*row)
+
+
+def _read() -> Select[int, int, int, str | None]:
+    # nearly every row is done, but SQLite takes that for rare and begins with it: it may not use the index
+    is_done = func.coalesce(ledger.c.state, "") == DONE
+    return (
+        select(ledger.c.id, ledger.c.page_id, ledger.c.run_id, ledger.c.kind)
+        .join(pages, pages.c.id == ledger.c.page_id)
+        .where(is_shown(), is_done)
+        .order_by(pages.c.document_id, pages.c.page_index)
+    )
+
+
 def apply_form(
     conn: Connection, ledger_id: int, form_id: int, form: Form, frame: Frame
 ) -> tuple[Record, ...]:
@@ -84,35 +122,12 @@ def apply_form(
     return ruled
 
 
-def record_again(conn: Connection, page_id: int, ledger_id: int) -> None:
-    """Make records of a page that was just read once more, by the form of those that it had.
+def record_page(conn: Connection, ledger_id: int) -> None:
+    """Make the records of a page that was just read, by the form that it has.
 
-    A page that had none gets none, nor one whose pixels are others now (of a PDF, at another resolution).
+    It gets none where it has no form, nor where that came when its pixels had been looked at already: then
+    nobody has looked for its frame.
     """
-    before = conn.execute(
-        select(records.c.ledger_id, forms.c.id, forms.c.form, runs.c.settings)
-        .join(ledger, ledger.c.id == records.c.ledger_id)
-        .join(forms, forms.c.id == records.c.form_id)
-        .join(runs, runs.c.id == ledger.c.run_id)
-        .where(ledger.c.page_id == page_id, ledger.c.id != ledger_id)
-        .order_by(ledger.c.current.desc(), ledger.c.id.desc())
-        .limit(1)
-    ).first()
-    if before is None or (frame := read_frame(conn, before.ledger_id)) is None:
-        return
-    now = conn.execute(
-        select(runs.c.settings, documents.c.format)
-        .join(ledger, ledger.c.run_id == runs.c.id)
-        .join(pages, pages.c.id == ledger.c.page_id)
-        .join(documents, documents.c.id == pages.c.document_id)
-        .where(ledger.c.id == ledger_id)
-    ).one()
-    if now.format in _RENDERED and _dpi(now.settings) != _dpi(before.settings):
-        return
-    write_frame(conn, ledger_id, frame)
-    apply_form(conn, ledger_id, before.id, form_of(json.loads(before.form)), frame)
-
-
-def _dpi(settings: str) -> int | None:
-    dpi: int | None = json.loads(settings).get("render_dpi")
-    return dpi
+    kept = form_of_row(conn, ledger_id)
+    if kept is not None and (frame := read_frame(conn, ledger_id)) is not None:
+        apply_form(conn, ledger_id, kept.form_id, kept.form, frame)

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Row, Table, bindparam, delete, select
 
 from pipeline.inserts import insert_rows, many
 from pipeline.page import Alternative, Box, Detection, Number, Reading
-from pipeline.tables import detections, fields, numbers, readings, records
+from pipeline.tables import detections, fields, frames, numbers, readings, records
 
 _DIGITS = "0123456789"
 _DETECTIONS = (
@@ -71,7 +71,7 @@ def write_readings(
 
 def forget_results(conn: Connection, ledger_ids: Sequence[int]) -> None:
     """Delete whatever was found and read on pages, by their rows of the ledger."""
-    for table in (fields, records, numbers, readings, detections):
+    for table in (fields, records, frames, numbers, readings, detections):
         conn.execute(delete(table).where(table.c.ledger_id.in_(ledger_ids)))
 
 

@@ -9,6 +9,7 @@
                             └─< records ─< fields       rows of the register, by a form >─ forms
 
     corrections >─ pages                  what people said instead, which no run changes
+    page_forms  >─ pages, >─ forms        the form that a page's records are made by, whoever reads it
     workers                               who works on pages, on any machine
 
 Times are seconds since 1970 (float, UTC).  Boxes are four columns, xyxy in page pixels.
@@ -238,6 +239,15 @@ forms = Table(
     Column("form", Text, nullable=False),  # JSON, as `forms.as_json` says it
     Column("source", Text, nullable=False),  # the TOML, as it was
     Column("added_at", Float, nullable=False),
+)
+
+page_forms = Table(
+    "page_forms",
+    metadata,
+    Column("page_id", Id, ForeignKey("pages.id"), primary_key=True),
+    Column("kind", Sortable, primary_key=True),  # where the page is of this kind; empty: of any other
+    Column("form_id", Id, ForeignKey("forms.id"), nullable=False),
+    sqlite_with_rowid=False,
 )
 
 frames = Table(

@@ -44,6 +44,7 @@ from pipeline.tables import (
     forms,
     ledger,
     numbers,
+    page_forms,
     pages,
     paths,
     readings,
@@ -54,6 +55,7 @@ from pipeline.tables import (
 ROWS = "rows"  # the kind of problem that all of these are
 _READ_AGAIN = "read it again: archive ingest --again"
 _ANEW = "delete it and read it anew: archive delete, archive ingest"
+_APPLY_AGAIN = "apply the form again: archive form apply"
 _BACKUP = "restore the database from a backup"
 
 
@@ -102,6 +104,7 @@ def broken_rows(conn: Connection, scope: Scope) -> Iterator[Problem]:
     yield from _done(conn, scope)
     yield from _not_done(conn, scope)
     yield from _records(conn, scope)
+    yield from _page_forms(conn, scope)
     if not scope.specs:
         yield from _orphans(conn)
 
@@ -343,7 +346,19 @@ def _records(conn: Connection, scope: Scope) -> Iterator[Problem]:
             if row.expected < 0
             else f"{what} has {row.n} of the {row.expected} fields of its form"
         )
-        yield _of_page(row, found, "apply the form again: archive form apply")
+        yield _of_page(row, found, _APPLY_AGAIN)
+
+
+def _page_forms(conn: Connection, scope: Scope) -> Iterator[Problem]:
+    """Yield pages whose records are to be made by a form that is not there."""
+    wrong = (
+        select(pages.c.page_index, newest_path(pages.c.document_id))
+        .distinct()
+        .join(page_forms, page_forms.c.page_id == pages.c.id)
+        .where(page_forms.c.form_id.not_in(select(forms.c.id)), scope.documents(conn, pages.c.document_id))
+    )
+    for row in _streamed(conn, wrong):
+        yield _of_page(row, "is to have records by a form that is not there", _APPLY_AGAIN)
 
 
 def _orphans(conn: Connection) -> Iterator[Problem]:

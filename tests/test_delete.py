@@ -21,6 +21,7 @@ from pipeline.deletion import TABLES
 from pipeline.drawn import draw_page
 from pipeline.frames import Frame
 from pipeline.page import Box, Detection, Number, PageDetections, Reading
+from pipeline.page_forms import ANY, give_to_page
 from pipeline.record_store import Correction, add_correction, write_frame, write_records
 from pipeline.records import Record, Value
 from pipeline.sources import Document, PageRef, probe
@@ -72,6 +73,7 @@ def fill(db: Engine, name: str, *, again: bool = False) -> str:
     with writing(db) as conn:
         write_frame(conn, claim.ledger_id, Frame(((0, 0), (9, 0), (9, 9), (0, 9)), (), True))
         value = Value("no", "42", "42", 0.9, None)
+        give_to_page(conn, claim.source.page_id, {ANY: form_id})
         write_records(conn, claim.ledger_id, form_id, [Record(0, 0.0, 1.0, (value,))])
         add_correction(conn, claim.source.page_id, Correction("no", 0.1, "43", "42", "miriam", 1.0))
     return sha256

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, insert, text
 
 from pipeline import ledger
 from pipeline.adoption import adopt
@@ -25,10 +25,12 @@ from pipeline.kinds import (
 )
 from pipeline.ledger import Claim
 from pipeline.page import Box, Detection, Number, PageDetections, Reading
+from pipeline.page_forms import ANY, give_to_page
 from pipeline.queries import Filter, find_numbers
 from pipeline.sorting import KindPath, Sorting, as_json
 from pipeline.sources import Document, PageRef
 from pipeline.status import status
+from pipeline.tables import forms
 
 NOW = 1_700_000_000.0
 LEASE_S = 100.0
@@ -198,6 +200,23 @@ def test_a_person_says_the_kind_and_the_page_takes_its_path_anew(db: Engine) -> 
     assert for_person(db) == []
     (first, _) = ledger.take_due(db, now=NOW, limit=2, lease_s=LEASE_S)
     assert retake(db, first.ledger_id, "waiting").networks["classifier"] == "f" * 64
+
+
+def test_a_claim_says_whether_its_kind_has_a_form(db: Engine) -> None:
+    fill(db, 3, run_of(db))
+    with writing(db) as conn:
+        form = {"sha256": "f" * 64, "name": "form", "form": "{}", "source": "", "added_at": NOW}
+        form_id = conn.execute(insert(forms).values(form).returning(forms.c.id)).scalar_one()
+        give_to_page(conn, 1, {"form": form_id})
+        give_to_page(conn, 2, {"form": form_id})
+        give_to_page(conn, 3, {ANY: form_id})
+    first = take(db, "unsorted")
+    assert not first.has_form
+    kept = keep_sorted(db, first, FoundKind("form", 0.9, "waiting"), now=NOW, lease_s=LEASE_S)
+    assert kept is not None and kept.has_form
+    second = sort(db, "register/left", "waiting")
+    assert not retake(db, second, "waiting").has_form
+    assert take(db, "unsorted").has_form, "whatever its kind"
 
 
 def test_what_a_person_says_counts_though_somebody_has_the_page_in_hand(db: Engine) -> None:

@@ -7,14 +7,14 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, insert, inspect, text
+from sqlalchemy import Engine, insert, inspect, select, text
 
 from pipeline.database import HEAD, SCRIPTS, VERSION_TABLE, open_database, reading, writing
 from pipeline.engines import make_engine, parse_url
 from pipeline.errors import MissingError
 from pipeline.page import Box, Number
 from pipeline.results import read_readings
-from pipeline.tables import documents, ledger, metadata, pages, runs
+from pipeline.tables import documents, forms, ledger, metadata, page_forms, pages, records, runs
 
 DOCUMENT = {"id": 1, "sha256": "a" * 64, "format": "png", "size_bytes": 1, "n_pages": 1, "added_at": 1.0}
 DOCUMENT |= {"freed": False}
@@ -131,6 +131,33 @@ def test_numbers_that_were_read_before_alternatives_were_kept_have_none(database
         _, grouped = read_readings(conn, 1)
     db.dispose()
     assert grouped == (Number("0042", 0.9, Box(1, 2, 3, 4), 0, ()),)
+
+
+def test_pages_that_have_records_keep_their_form(database_url: str) -> None:
+    db = open_database(database_url)
+    with writing(db) as conn:
+        conn.execute(insert(documents).values(DOCUMENT))
+        conn.execute(insert(runs), [RUN, RUN | {"id": 2}])
+        form = {"name": "form", "form": "{}", "source": "", "added_at": 1.0}
+        conn.execute(insert(forms), [form | {"id": k, "sha256": str(k) * 64} for k in (1, 2)])
+        page_rows = [{"id": k, "document_id": 1, "page_index": k, "frame": 0} for k in (1, 2, 3)]
+        conn.execute(insert(pages), page_rows)
+        # the first page was read twice, the third one has no records
+        rows = ((1, 1, 1, False), (2, 1, 2, True), (3, 2, 1, True), (4, 3, 1, True))
+        for ledger_id, page_id, run_id, current in rows:
+            its = {"id": ledger_id, "page_id": page_id, "run_id": run_id, "current": current}
+            conn.execute(insert(ledger).values(LEDGER | its))
+        made = {"start": 0.0, "end": 1.0, "confidence": 0.9, "flagged": False}
+        for ledger_id, position, form_id in ((1, 0, 1), (2, 0, 2), (2, 1, 2), (3, 0, 1)):
+            its = {"ledger_id": ledger_id, "position": position, "form_id": form_id}
+            conn.execute(insert(records).values(made | its))
+    take_back_to(db, "0006")
+    db.dispose()
+    db = open_database(database_url)
+    with reading(db) as conn:
+        found = conn.execute(select(page_forms).order_by(page_forms.c.page_id)).all()
+    db.dispose()
+    assert [tuple(row) for row in found] == [(1, "", 2), (2, "", 1)]
 
 
 def test_a_database_of_a_newer_version_is_left_alone(database_url: str) -> None:

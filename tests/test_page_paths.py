@@ -52,6 +52,7 @@ def find(kind: str, word: str, folder: Path) -> FoundNetwork:
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     (tmp_path / "forms.safetensors").write_bytes(b"of forms")
+    (tmp_path / "wrong.toml").write_text('rows = "no"\n[columns.no]\nform = 0\n')
     return tmp_path / "paths.toml"
 
 
@@ -59,7 +60,7 @@ def test_each_kind_takes_the_path_that_the_file_says(file: Path) -> None:
     file.write_text(FILE)
     forms = file_hash(file.with_name("forms.safetensors"))
     assert forms is not None
-    sorting = read_page_paths(file, KINDS, find)
+    sorting = read_page_paths(file, KINDS, find).sorting
     register = {
         "left": KindPath(networks={"detector": "d" * 64, "classifier": forms}),
         "right": KindPath(networks={"detector": "d" * 64}),
@@ -98,7 +99,7 @@ def test_each_kind_takes_the_path_that_the_file_says(file: Path) -> None:
 
 def test_kinds_that_are_not_named_are_read_by_the_usual_networks(file: Path) -> None:
     usual = Sorting("a" * 64, 0.8, {kind: KindPath() for kind in KINDS.classes})
-    assert read_page_paths(None, KINDS, find) == usual
+    assert read_page_paths(None, KINDS, find).sorting == usual
     for text in (
         "",
         "# nothing yet",
@@ -107,12 +108,12 @@ def test_kinds_that_are_not_named_are_read_by_the_usual_networks(file: Path) -> 
         "[kinds]",
     ):
         file.write_text(text, encoding="utf-8")
-        assert read_page_paths(file, KINDS, find) == usual
+        assert read_page_paths(file, KINDS, find).sorting == usual
 
 
 def test_json_holds_only_what_is_said(file: Path) -> None:
     file.write_text('[kinds.cover]\npath = "skip"\n[kinds.form-a]\ndetector = "faint ink"\n')
-    assert as_json(read_page_paths(file, KINDS, find)) == {
+    assert as_json(read_page_paths(file, KINDS, find).sorting) == {
         "sorter": "a" * 64,
         "doubtful_below": 0.8,
         "kinds": {
@@ -157,6 +158,10 @@ def message_of(file: Path, sorter: SorterAtHand = KINDS) -> str:
         ('[kinds.cover]\njudge = "x"', 2, "no judge is called x; `archive models list`"),
         ('[kinds.cover]\njudge = "faint ink"', 2, "no judge is called faint ink"),
         ('[kinds.cover]\nsorter = "x"', 2, "no sorter is called x"),
+        ("[kinds.cover]\nform = 5", 2, "form is 5, not a file"),
+        ('[kinds.cover]\n\nform = "none.toml"', 3, "none.toml: can't be read: No such file"),
+        ('[kinds.cover]\nform = "wrong.toml"', 2, "wrong.toml:3: unknown key 'form'; did you mean from?"),
+        ('[kinds.cover]\nform = "x"\npath = "skip"', 3, "'skip', so that form has no use: leave out one"),
         ('[kinds.cover]\njudge = "x"\npath = "skip"', 3, "'skip', so that judge has no use: leave out one"),
         ('[kinds.cover]\npath = "person"\nsorter = "x"', 2, "'person', so that sorter has no use"),
         ('[kinds.cover]\n[kinds.cover.kinds.x]\npath = "skip"', 2, "kinds of 'cover' need a sorter"),
@@ -180,6 +185,23 @@ def test_a_mistake_is_one_line_that_says_where(text: str, line: int, said: str, 
         assert said in message
 
 
+def test_forms_stand_beside_the_file_and_are_no_part_of_a_run(file: Path) -> None:
+    for name in ("notary", "wills"):
+        file.with_name(f"{name}.toml").write_text('rows = "no"\ncolumns.no = {from = 0, to = 1}\n')
+    chain = '[kinds.register]\nsorter = "left-right"\n[kinds.register.kinds.index]\npath = "skip"\n'
+    file.write_text(chain)
+    without = read_page_paths(file, KINDS, find)
+    assert without.forms == {}
+    named = chain.replace("sorter", 'form = "notary.toml"\nsorter')
+    file.write_text(
+        f'{named}[kinds.register.kinds.left]\nform = "wills.toml"\n[kinds.form-a]\nform = "wills.toml"\n'
+    )
+    found = read_page_paths(file, KINDS, find)
+    names = {kind: form.form.name for kind, form in found.forms.items()}
+    assert names == {"register/left": "wills", "register/right": "notary", "form-a": "wills"}
+    assert found.sorting == without.sorting
+
+
 def test_a_mistake_further_down_in_a_chain_says_where(file: Path) -> None:
     chain = '[kinds.register]\nsorter = "left-right"\n[kinds.register.kinds.index]\n'
     for text, line, said in (
@@ -195,7 +217,7 @@ def test_a_mistake_further_down_in_a_chain_says_where(file: Path) -> None:
 
 def test_a_sorter_may_stand_in_two_chains(file: Path) -> None:
     file.write_text('kinds.cover.sorter = "left-right"\nkinds.register.sorter = "left-right"\n')
-    sorting = read_page_paths(file, KINDS, find)
+    sorting = read_page_paths(file, KINDS, find).sorting
     assert sorting.path_of("cover/left") == sorting.path_of("register/left") == KindPath()
 
 

@@ -373,7 +373,7 @@ def test_what_is_no_scan_any_more_is_not_read_once_more(folder: Path, read: Path
 def test_a_page_whose_scan_is_away_is_said_and_the_others_go_on(folder: Path, read: Path, said: Said) -> None:
     away = (read / "scans/turned.png").rename(read / "away.png")
     try:
-        out, err = said("form", "apply", "ledger.toml", "--json")
+        out, err = said("form", "apply", "ledger.toml", "--json", code=4)
     finally:
         away.rename(read / "scans/turned.png")
     assert json.loads(out)["n_pages"] == 1 and json.loads(out)["n_pages_not_seen"] == 1

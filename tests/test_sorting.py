@@ -22,6 +22,7 @@ from pipeline.settings import WEIGHTS
 
 Said = Callable[..., tuple[str, str]]
 N_PAGES = 12  # of three kinds
+FORM = '[fields.total]\nbox = [0.0, 0.0, 1.0, 1.0]\ntype = "number"\n'
 pytestmark = pytest.mark.usefixtures("room")
 
 
@@ -89,6 +90,12 @@ def digits(database: str = "archive.db") -> dict[str, list[tuple[Any, ...]]]:
             found.setdefault(Path(path).name, []).append(tuple(read))
     db.dispose()
     return found
+
+
+def records(said: Said) -> list[tuple[str, str]]:
+    """Return of each record the name of its page, and its form."""
+    found = json.loads(said("query", "--record", "--json")[0])["records"]
+    return sorted((Path(row["document"]).name, row["form"]) for row in found)
 
 
 def expected() -> dict[str, tuple[str, str]]:
@@ -176,6 +183,56 @@ def test_mistakes_are_said_before_anything_is_read(said: Said) -> None:
             assert message in err, err
             assert len(err.splitlines()) == 1
     assert not Path("archive.db").exists()
+
+
+def test_a_page_whose_kind_a_person_says_keeps_its_records(said: Said) -> None:
+    Path("page.toml").write_text(FORM)
+    said("ingest", "scans/form0.png", "--sorter", "rooms", "--paths", "paths.toml")
+    said("form", "apply", "page.toml")
+    assert records(said) == [("form0.png", "page")]
+    said("sort", "form0.png", "--kind", "register")
+    assert state_and_kind() == {"form0.png": ("done", "register")}
+    assert records(said) == [("form0.png", "page")]
+
+
+def test_kinds_have_forms_of_their_own(said: Said) -> None:
+    for name in ("page", "other"):
+        Path(f"{name}.toml").write_text(FORM)
+    Path("paths.toml").write_text("doubtful_below = 0.7\n[kinds.register]\nform = 'page.toml'\n" + PATHS)
+    scans = [f"scans/{name}.png" for name in ("cover0", "form0", "form1", "register0")]
+    sorted_by = ["--sorter", "rooms", "--paths", "paths.toml"]
+    Path("page.toml").write_text(FORM.replace("box", "bx"))
+    for more in ([], ["--dry-run"]):
+        _, err = said("ingest", *scans, *sorted_by, *more, code=9)
+        assert "paths.toml:3: page.toml:2: unknown key 'bx'; did you mean box?" in err
+        assert len(err.splitlines()) == 1
+    Path("page.toml").write_text(FORM)
+    said("ingest", *scans, *sorted_by)
+    assert records(said) == [("register0.png", "page")]
+    # a person says that a page is of a kind with a form, and then of one without
+    said("sort", "form0.png", "--kind", "register")
+    assert records(said) == [("form0.png", "page"), ("register0.png", "page")]
+    said("sort", "form0.png", "--kind", "form")
+    assert records(said) == [("register0.png", "page")]
+    # a form that changes is applied anew, and nothing is read again; those of kinds go before the other
+    Path("page.toml").write_text(FORM.replace("1.0]", "0.9]") + "max = 7\n")
+    _, err = said("ingest", *scans, *sorted_by, "--form", "other.toml")
+    assert "no page was left to read" in err and "3 pages read before" in err
+    expected = [("form0.png", "other"), ("form1.png", "other"), ("register0.png", "page")]
+    assert records(said) == expected
+    assert len({run for (run,) in rows("run_id")}) == 1
+    # a form for pages of a kind is theirs as long as they are of it
+    said("form", "apply", "page.toml", "--kind", "form")
+    assert records(said) == [(name, "page") for name, _ in expected]
+    said("sort", "form1.png", "--kind", "register")
+    said("sort", "form1.png", "--kind", "form")
+    assert records(said) == [(name, "page") for name, _ in expected]
+    db = open_database("sqlite:///archive.db")
+    with reading(db) as conn:
+        query = "SELECT path, kind, form_id FROM page_forms JOIN pages ON pages.id = page_id JOIN paths USING"
+        found = conn.execute(text(query + " (document_id) WHERE path LIKE '%form1.png' ORDER BY kind")).all()
+    db.dispose()
+    assert [(row.kind, row.form_id) for row in found] == [("", 2), ("form", 3), ("register", 3)]
 
 
 def test_a_chain_of_sorters_and_a_sorter_in_a_file(said: Said) -> None:

@@ -212,7 +212,11 @@ def test_records_lack_nothing_of_their_form(folder: Path, said: Said) -> None:
     damage("UPDATE forms SET form = replace(form, '0.4', '0.5')")
     assert only(said)[1].startswith("form ledger is no longer what was applied")
     damage("DELETE FROM forms")
-    assert any("the form of row 1 is not there" in rest for _, rest in lines(said))
+    told = [rest for _, rest in lines(said, "scans/a.png")]
+    assert any("the form of row 1 is not there" in rest for rest in told)
+    assert any("is to have records by a form that is not there → apply the form" in rest for rest in told)
+    said("form", "apply", "ledger.toml")
+    assert said("verify")[0].startswith("all is well")
 
 
 def test_networks_that_read_are_looked_for(folder: Path, said: Said) -> None:

@@ -21,6 +21,7 @@ from pipeline import kinds, ledger
 from pipeline.catalogue import PageSource
 from pipeline.crops import Crops, cut_crops, pack_crops, unpack_crops
 from pipeline.errors import SourceError, SourceGoneError, StorageError
+from pipeline.frames import Frame, find_frame
 from pipeline.kinds import FoundKind, sort_page
 from pipeline.ledger import Claim
 from pipeline.page import PageDetections
@@ -65,12 +66,16 @@ class Bench:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _Found:
-    """What was found on a page, its crops uint8 (N, 2, 40, 40), and its size in pixels."""
+    """What was found on a page, its crops uint8 (N, 2, 40, 40), its size in pixels, and its frame.
+
+    There is a frame only where records are made of the page.
+    """
 
     page: PageDetections
     crops: Crops
     width: int
     height: int
+    frame: Frame | None
 
 
 def sort(bench: Bench, claim: Claim) -> str | None:
@@ -106,7 +111,7 @@ def sort_and(find: Callable[[Bench, Claim], str | None]) -> Callable[[Bench, Cla
 
 
 def detect(bench: Bench, claim: Claim) -> str | None:
-    """Find the digits of a page, keep their crops as one blob.
+    """Find the digits of a page, and its frame where it has a form; keep their crops as one blob.
 
     Raises SourceError where the page can't be read, MissingError without weights, StorageError.
     """
@@ -128,6 +133,7 @@ def detect(bench: Bench, claim: Claim) -> str | None:
                 blob=blob,
                 now=time.time(),
                 lease_s=bench.queue_lease_s,
+                frame=found.frame,
             )
     finally:
         if not ours:
@@ -177,6 +183,7 @@ def detect_and_classify(bench: Bench, claim: Claim) -> str | None:
             now=time.time(),
             lease_s=bench.lease_s,
             worker_id=bench.worker_id,
+            frame=found.frame,
         )
     if kept is None:
         return None
@@ -217,8 +224,10 @@ def _find(bench: Bench, claim: Claim) -> _Found:
         height, width = grey.shape
         with bench.times.spent(NETWORKS):
             found = find_digits(grey, orienter, detector)
+        with bench.times.spent(SCANS):
+            frame = find_frame(grey) if claim.has_form else None
         with bench.times.spent(BLOBS):
-            return _Found(found, cut_crops(grey, found), width, height)
+            return _Found(found, cut_crops(grey, found), width, height, frame)
 
 
 def _crops(bench: Bench, claim: Claim, found: PageDetections) -> Crops:
