@@ -10,8 +10,9 @@ from sqlalchemy import ColumnElement, Connection, Select, exists, func, select, 
 
 from pipeline.errors import UsageError
 from pipeline.exports import STREAM
+from pipeline.finding import PageFilter, of_pages
 from pipeline.forms import form_of
-from pipeline.matching import is_replaced, is_shown
+from pipeline.matching import is_shown
 from pipeline.record_query import NUMBER, records_query
 from pipeline.record_store import read_values
 from pipeline.records import Value
@@ -106,23 +107,19 @@ def field_names(conn: Connection, wanted: RecordFilter) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for of_form in names for name in of_form))
 
 
-def n_forms(conn: Connection) -> int:
-    """Count the forms, by their names, that made the records that are shown."""
-    found = records_query(conn, RecordFilter()).subquery()
+def n_forms(conn: Connection, wanted: RecordFilter) -> int:
+    """Count the forms, by their names, that made the records that match."""
+    found = records_query(conn, wanted).subquery()
     return int(conn.scalar(select(func.count(found.c.form.distinct()))) or 0)
 
 
-def n_without_records(conn: Connection) -> int:
-    """Count the pages that were read and have no record: no form was applied to them, or it found none."""
+def n_without_records(conn: Connection, wanted: PageFilter) -> int:
+    """Count the pages asked for that were read and have no record: no form was applied, or it found none."""
     query = (
         select(func.count())
         .select_from(ledger.join(pages, pages.c.id == ledger.c.page_id))
-        .where(
-            is_shown(),
-            ledger.c.state == DONE,
-            ~is_replaced(pages.c.document_id),
-            ~exists().where(records.c.ledger_id == ledger.c.id),
-        )
+        .where(is_shown(), ledger.c.state == DONE, ~exists().where(records.c.ledger_id == ledger.c.id))
+        .where(*of_pages(conn, wanted, pages.c.document_id, ledger.c.kind))
     )
     return int(conn.execute(query).scalar_one())
 
