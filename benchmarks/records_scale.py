@@ -27,7 +27,8 @@ from pipeline.bulk import add_documents
 from pipeline.catalogue import current_run
 from pipeline.database import open_database, reading, writing
 from pipeline.forms import Column, Form, Values
-from pipeline.record_finding import RecordFilter, find_records, parse_wish
+from pipeline.record_filter import RecordFilter
+from pipeline.record_finding import find_records, parse_wish
 from pipeline.record_store import keep_form
 
 MOST_MS = 200.0

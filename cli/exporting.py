@@ -109,7 +109,8 @@ def write_records(
     asked: Asked, write: "Callable[[BinaryIO, Iterator[RecordRow], Sequence[str]], int]"
 ) -> None:
     """Write records as `write` has them, and say how many, and which pages have none."""
-    from pipeline.record_finding import RecordFilter, field_names, find_records, n_forms, n_without_records
+    from pipeline.record_filter import RecordFilter
+    from pipeline.record_finding import field_names, find_records, n_forms, n_without_records
 
     wanted = RecordFilter(document=asked.document, kind=asked.kind)
     with _archive(asked) as conn:

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from sqlalchemy import ColumnElement, Connection, Select, exists, func, select, tuple_
 
@@ -13,42 +13,14 @@ from pipeline.exports import STREAM
 from pipeline.finding import PageFilter, of_pages
 from pipeline.forms import form_of
 from pipeline.matching import is_shown
-from pipeline.record_query import NUMBER, records_query
+from pipeline.record_filter import NUMBER, FieldWish, RecordFilter, Sign
+from pipeline.record_query import records_query
 from pipeline.record_store import read_values
 from pipeline.records import Value
 from pipeline.tables import DONE, fields, forms, ledger, pages, records
 
-Sign = Literal["=", "<", "<=", ">", ">="]
 _AT_A_TIME = 200  # records whose fields are fetched at once
 _WISH = re.compile(r"\s*([^<>=]+?)\s*(<=|>=|=|<|>)\s*([^<>=].*?)?\s*", re.DOTALL)
-
-
-@dataclass(frozen=True, slots=True)
-class FieldWish:
-    """What a field is to be: `no = 0042` as it is written or by its value, or a bound of its value."""
-
-    name: str
-    sign: Sign
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class RecordFilter:
-    """Which records are asked for; what is None doesn't matter.
-
-    `order` is `reading`, `confidence`, or the name of a field, after a `-` from high to low.
-    """
-
-    fields: tuple[FieldWish, ...] = ()
-    document: str | None = None
-    kind: str | None = None
-    page: int | None = None  # from 1
-    form: str | None = None
-    flagged: bool = False
-    min_confidence: float | None = None
-    max_confidence: float | None = None
-    order: str = "reading"
-    limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

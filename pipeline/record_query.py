@@ -5,10 +5,9 @@ year lie together.  So a few thousand rows are counted first: where little match
 and sorted; where much does, going page by page has the first of it at once.
 """
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from sqlalchemy import (
     CTE,
@@ -27,13 +26,10 @@ from sqlalchemy import (
 from pipeline.exports import newest_path
 from pipeline.finding import MANY, of_kind
 from pipeline.matching import documents_meant, is_replaced, is_shown
+from pipeline.record_filter import NUMBER, FieldWish, RecordFilter
 from pipeline.results import sort_key
 from pipeline.tables import fields, forms, ledger, pages, records
 
-if TYPE_CHECKING:
-    from pipeline.record_finding import FieldWish, RecordFilter
-
-NUMBER = re.compile(r"\d+(\.\d+)?|\.\d+", re.ASCII)
 _OF_RECORD = tuple(records.c[name] for name in ("ledger_id", "position", "confidence", "flagged", "form_id"))
 # until the transaction ends: PostgreSQL takes fields of a name and a range for many, and reads whole tables
 _NESTED_LOOPS = select(
