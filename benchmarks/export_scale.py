@@ -9,8 +9,6 @@ leaves nothing behind.
 """
 
 import argparse
-import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -19,7 +17,7 @@ from pathlib import Path
 import made_up
 import pyarrow.parquet as pq
 from machine import describe_machine
-from measures import print_sizes, timed
+from measures import print_sizes, used_by
 from million_pages import register
 from sqlalchemy import Engine
 
@@ -71,18 +69,15 @@ def counted(db: Engine) -> tuple[int, int]:
 
 def export(folder: Path, name: str) -> None:
     """Export in a process of its own, and print its time, the file's size and the most memory it had."""
-    words = [Path(sys.executable).with_name("archive"), "export", *EXPORTS[name]]
-    with timed(f"archive export {name}"):
-        process = subprocess.Popen(words, cwd=folder)
-        _, code, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(code)
-    assert process.returncode == 0
-    size, peak = (folder / EXPORTS[name][-1]).stat().st_size, used.ru_maxrss * 1024
-    cpu_s = used.ru_utime + used.ru_stime
+    used = used_by([Path(sys.executable).with_name("archive"), "export", *EXPORTS[name]], folder)
+    assert used.code == 0
+    size = (folder / EXPORTS[name][-1]).stat().st_size
     print(
-        f"    {size / 1e6:,.0f} MB written, {cpu_s:.0f} s of CPU, peak RSS {peak / 1e6:,.0f} MB", flush=True
+        f"  archive export {name}: {used.wall_s:.2f} s\n    {size / 1e6:,.0f} MB written,"
+        f" {used.cpu_s:.0f} s of CPU, peak RSS {used.peak_bytes / 1e6:,.0f} MB",
+        flush=True,
     )
-    assert peak < MOST_BYTES
+    assert used.peak_bytes < MOST_BYTES
 
 
 if __name__ == "__main__":

@@ -1,9 +1,13 @@
 """What a benchmark prints beside its figures: the machine, the server, times, sizes and what is logged."""
 
+import os
+import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from sqlalchemy import Engine, text
 
@@ -29,6 +33,26 @@ def timed(what: str, n: int = 0) -> Iterator[None]:
     took_s = time.perf_counter() - started
     rate = f", {n / took_s:,.0f} a second" if n else ""
     print(f"  {what}: {took_s:.2f} s{rate}", flush=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """What a process used."""
+
+    wall_s: float
+    cpu_s: float
+    peak_bytes: int  # RSS
+    code: int
+
+
+def used_by(words: Sequence[str | Path], folder: Path, out: IO[bytes] | None = None) -> Used:
+    """Run a command in a folder, what it says into a file if any, and return what it used."""
+    started = time.perf_counter()
+    process = subprocess.Popen(words, cwd=folder, stdout=out, stderr=out)
+    _, code, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(code)
+    wall_s = time.perf_counter() - started
+    return Used(wall_s, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024, process.returncode)
 
 
 @contextmanager

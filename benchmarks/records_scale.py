@@ -26,7 +26,10 @@ from cli.registering import BATCH_FILES
 from pipeline.bulk import add_documents
 from pipeline.catalogue import current_run
 from pipeline.database import open_database, reading, writing
-from pipeline.record_finding import RecordFilter, find_records, parse_wish
+from pipeline.forms import Column, Form, Values
+from pipeline.record_filter import RecordFilter
+from pipeline.record_finding import find_records, parse_wish
+from pipeline.record_store import keep_form
 
 MOST_MS = 200.0
 TIMES = 5
@@ -34,9 +37,9 @@ N_ROWS = 25
 DIGITS_OF_PAGE = 376  # of 25 rows
 FILL = 4_000  # pages in one statement
 FIELDS = ("no", "year", "day", "fee")
-FORM = """
-INSERT INTO forms (id, sha256, name, form, source, added_at) VALUES (1, 'f', 'notary', '{}', '', 0)
-"""
+FORM = Form(
+    "notary", tuple(Column(name, k / 4, (k + 1) / 4, Values()) for k, name in enumerate(FIELDS)), (), "no"
+)
 
 
 def _series(name: str, n: int) -> str:
@@ -193,7 +196,7 @@ def fill(db: Engine, n_pages: int) -> None:
                 add_documents(conn, found, run_id, again=False, now=time.time())
     with timed("make up records (bulk SQL)", n_pages):
         with writing(db) as conn:
-            conn.exec_driver_sql(FORM)
+            assert keep_form(conn, FORM, "", now=time.time()) == 1
         for first in range(1, n_pages + 1, FILL):
             part = {"first": first, "last": min(first + FILL - 1, n_pages), "n_pages": n_pages}
             with writing(db) as conn:

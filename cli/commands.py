@@ -20,6 +20,7 @@ class Command:
 
 
 _TRAINING = ("DATA", "OUTPUT", "MINUTES", "SEED", "START")  # what every training on labels takes
+_FORMATS = ("DIGITS", "CSV", "JSONL", "PARQUET", "ALTO", "PAGE", "COCO")
 
 COMMANDS = {
     "ingest": Command(
@@ -76,9 +77,8 @@ COMMANDS = {
         "cli.export:export",
         "Write what was read to a file.",
         (
-            *("DIGITS_OUTPUT", "CSV_OUTPUT", "JSONL_OUTPUT", "PARQUET_OUTPUT", "PARQUET_DIGITS"),
-            *("CSV_RECORDS", "JSONL_RECORDS", "PARQUET_RECORDS"),
-            *("ALTO_OUTPUT", "PAGE_OUTPUT", "COCO_OUTPUT"),
+            *(f"{name}_{option}" for name in _FORMATS for option in ("OUTPUT", "DOCUMENT", "KIND")),
+            *("CSV_RECORDS", "JSONL_RECORDS", "PARQUET_RECORDS", "PARQUET_DIGITS"),
         ),
     ),
     "evaluate": Command(

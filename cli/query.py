@@ -14,7 +14,7 @@ from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
     from pipeline.queries import NumberRow, Order
-    from pipeline.record_finding import RecordFilter
+    from pipeline.record_filter import RecordFilter
 
 TABLE_LIMIT = 50
 ORDERS = ("reading", "text", "number", "confidence")
@@ -119,7 +119,8 @@ def query(
     from pipeline.export_csv import write_csv
     from pipeline.export_jsonl import number_json
     from pipeline.queries import Filter, find_numbers
-    from pipeline.record_finding import RecordFilter, parse_wish
+    from pipeline.record_filter import RecordFilter
+    from pipeline.record_finding import parse_wish
 
     if json and csv:
         raise UsageError("--json and --csv: one of them")

@@ -5,7 +5,7 @@ import shutil
 import sys
 import textwrap
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -68,15 +68,21 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, ensure_ascii=False, indent=2))
 
 
-def print_json_rows(name: str, lines: Iterable[str], **before: Any) -> None:
-    """Print an object of JSON with rows below a name, each a line: a million need not be in memory."""
+def print_json_rows(
+    name: str, lines: Iterable[str], *, after: Callable[[], dict[str, Any]] = dict, **before: Any
+) -> None:
+    """Print an object of JSON with rows below a name, each a line: a million need not be in memory.
+
+    `before` is told above the rows, and what `after` returns, once all are known, below them.
+    """
     head = json.dumps({"schema_version": SCHEMA_VERSION, **before}, ensure_ascii=False)
     print(f'{head[:-1]}, "{name}": [', end="")
     between = "\n"
     for line in lines:
         print(between + line, end="")
         between = ",\n"
-    print("\n]}")
+    tail = json.dumps(after(), ensure_ascii=False)[1:]
+    print(f"\n], {tail}" if tail != "}" else "\n]}")
 
 
 def print_json_line(value: Any) -> None:

@@ -1,20 +1,22 @@
 """`archive verify`: whether scans are unchanged, what was read of them is whole, and networks are there."""
 
-from collections.abc import Iterator
+import json as json_format
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from cli.options import common_options, database_of, json_option, settings_of
-from cli.terminal import SCHEMA_VERSION, counted, print_json, say, shown_path
+from cli.terminal import counted, print_json_rows, say, shown_path
 from pipeline.errors import MissingError, StorageError
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
+    from pipeline.scope import Problem, Scope
     from pipeline.settings import Settings
-    from pipeline.wholeness import Problem, Scope
 
 NETWORK = "network"
 
@@ -42,48 +44,58 @@ def verify(ctx: click.Context, documents: tuple[str, ...], quick: bool, json: bo
       archive verify scans/1890 ledger-3.pdf --json
     """
     from pipeline.database import reading
-    from pipeline.wholeness import Scope, n_documents_and_pages
+    from pipeline.scope import n_documents_and_pages, networks_that_read, scope_of
 
-    settings, scope = settings_of(ctx, promoted=False), Scope(documents)
-    counts: dict[str, int] = {}
-    problems: list[Problem] = []
+    settings = settings_of(ctx, promoted=False)
+    kinds: Counter[str] = Counter()
     with database_of(ctx) as db:
         with reading(db) as conn:
-            counts["n_documents"], counts["n_pages"] = n_documents_and_pages(conn, scope)
-        for problem in _problems(db, settings, scope, counts, quick=quick):
-            problems.append(problem)
-            if not json:  # one by one: hashing takes a while
+            scope = scope_of(conn, documents)
+            n_documents, n_pages = n_documents_and_pages(conn, scope)
+            needed = networks_that_read(conn, scope)
+        problems = _counted(_problems(db, settings, scope, needed, quick=quick), kinds)
+        if json:
+            counts = {"n_documents": n_documents, "n_pages": n_pages, "n_networks": len(needed)}
+            print_json_rows("problems", map(_json, problems), after=lambda: {"ok": not kinds}, **counts)
+        else:
+            for problem in problems:  # one by one: hashing takes a while
                 print(_line(problem), flush=True)
-    if json:
-        told = {"ok": not problems, **counts, "problems": [_as_json(problem) for problem in problems]}
-        print_json({"schema_version": SCHEMA_VERSION, **told})
-    elif not problems:
-        numbers = counts["n_documents"], counts["n_pages"], counts["n_networks"]
-        parts = (counted(n, word) for n, word in zip(numbers, ("document", "page", "network"), strict=True))
-        print(f"all is well: {', '.join(parts)}")
-    if problems:
-        say(f"{counted(len(problems), 'thing')} to mend")
-        only_networks = all(problem.kind == NETWORK for problem in problems)
-        ctx.exit(MissingError.exit_code if only_networks else StorageError.exit_code)
+    if not json and not kinds:
+        numbers = (n_documents, "document"), (n_pages, "page"), (len(needed), "network")
+        print(f"all is well: {', '.join(counted(n, word) for n, word in numbers)}")
+    if kinds:
+        say(f"{counted(kinds.total(), 'thing')} to mend")
+        ctx.exit(MissingError.exit_code if set(kinds) == {NETWORK} else StorageError.exit_code)
 
 
 def _problems(
-    db: "Engine", settings: "Settings", scope: "Scope", counts: dict[str, int], *, quick: bool
+    db: "Engine",
+    settings: "Settings",
+    scope: "Scope",
+    needed: "Mapping[tuple[str, str], int]",
+    *,
+    quick: bool,
 ) -> Iterator["Problem"]:
-    """Yield all that is wrong; `counts` gets the number of networks."""
+    """Yield all that is wrong; `needed` are networks that read pages, as `networks_that_read` has them."""
     from cli.verifying import checks_of
     from pipeline.database import reading
     from pipeline.originals import changed_originals
-    from pipeline.wholeness import Problem, broken_rows, networks_that_read
+    from pipeline.scope import Problem
+    from pipeline.wholeness import broken_rows
 
     with reading(db) as conn:
         yield from broken_rows(conn, scope)
-        needed = networks_that_read(conn, scope)
-    counts["n_networks"] = len(needed)
     for check in checks_of(settings, needed, load=not quick):
         if check.state != "ok":
             yield Problem(NETWORK, None, None, f"{check.name} {check.found}", check.mend)
     yield from changed_originals(db, scope, quick=quick)
+
+
+def _counted(problems: Iterator["Problem"], kinds: Counter[str]) -> Iterator["Problem"]:
+    """Yield problems, and count them by their kinds: a million need not be in memory."""
+    for problem in problems:
+        kinds[problem.kind] += 1
+        yield problem
 
 
 def _line(problem: "Problem") -> str:
@@ -93,5 +105,5 @@ def _line(problem: "Problem") -> str:
     return f"{problem.kind:<10}  {where}{': ' if where else ''}{problem.found} → {problem.mend}"
 
 
-def _as_json(problem: "Problem") -> dict[str, Any]:
-    return asdict(problem)
+def _json(problem: "Problem") -> str:
+    return json_format.dumps(asdict(problem), ensure_ascii=False)

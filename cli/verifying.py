@@ -7,7 +7,6 @@ from pathlib import Path
 from cli.checks import Check
 from cli.networks import Network, at_hand, runs_of
 from cli.terminal import counted
-from models.any_network import load_any
 from pipeline.errors import ArchiveError, MissingError
 from pipeline.network_store import SHOWN_HASH, file_hash, is_sha256, look_through, network_file
 from pipeline.promotions import in_place, read_history
@@ -85,6 +84,8 @@ def _file(network: Network, is_promoted: bool, *, load: bool = True) -> Check:
         return Check(network.kind, "fail", f"{found}: {network.file} {trouble}", mend)
     if not load:
         return Check(network.kind, "ok", f"{found}: whole")
+    from models.any_network import load_any  # torch takes seconds to import
+
     try:
         load_any(network.kind, network.file, "cpu")
     except ArchiveError as error:

@@ -14,12 +14,15 @@ from sqlalchemy import Connection, Row, Select, bindparam, exists, func, select
 
 from pipeline.catalogue import parts_of_run
 from pipeline.exports import STREAM, in_batches, newest_path
-from pipeline.matching import is_replaced, is_shown
+from pipeline.finding import PageFilter, of_pages
+from pipeline.matching import is_shown
 from pipeline.page import Box, Number
 from pipeline.paths import text_to_path
 from pipeline.results import box_of
 from pipeline.sorting import networks_by
 from pipeline.tables import DONE, SKIPPED, detections, ledger, numbers, pages, readings, runs
+
+EVERY_PAGE = PageFilter()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,20 +111,21 @@ _NUMBERS = (
 )
 
 
-def exported_pages(conn: Connection) -> Generator[ArchivedPage, None, None]:
-    """Yield every page that is done, in the order of documents and pages."""
-    # closed even where the caller stops halfway: PostgreSQL keeps a cursor open for it
-    with conn.execute(_done_pages(), execution_options=STREAM) as rows:
-        for batch in in_batches(rows, lambda row: int(row.n_digits)):
-            yield from _with_digits(conn, batch)
+def exported_pages(conn: Connection, wanted: PageFilter = EVERY_PAGE) -> Generator[ArchivedPage, None, None]:
+    """Yield the pages that are asked for and done, in the order of documents and pages.
+
+    Raises UsageError, before anything is asked of what it returns, for a document or kind that is not there.
+    """
+    return _exported(conn, _done_pages(conn, wanted))
 
 
-def n_not_done(conn: Connection) -> int:
-    """Count the pages that no export has: they wait, failed, or a person has to say what they are."""
+def n_not_done(conn: Connection, wanted: PageFilter) -> int:
+    """Count the pages asked for that no export has: they wait, failed, or a person has to say their kind."""
     query = (
         select(func.count())
         .select_from(ledger.join(pages, pages.c.id == ledger.c.page_id))
-        .where(is_shown(), ledger.c.state.not_in((DONE, SKIPPED)), ~is_replaced(pages.c.document_id))
+        .where(is_shown(), ledger.c.state.not_in((DONE, SKIPPED)))
+        .where(*of_pages(conn, wanted, pages.c.document_id, ledger.c.kind))
     )
     return int(conn.execute(query).scalar_one())
 
@@ -131,7 +135,14 @@ def networks_of_runs(conn: Connection) -> dict[int, RunNetworks]:
     return {row.id: RunNetworks(*parts_of_run(row)) for row in conn.execute(select(runs))}
 
 
-def _done_pages() -> Select[Any]:
+def _exported(conn: Connection, query: Select[Any]) -> Generator[ArchivedPage, None, None]:
+    # closed even where the caller stops halfway: PostgreSQL keeps a cursor open for it
+    with conn.execute(query, execution_options=STREAM) as rows:
+        for batch in in_batches(rows, lambda row: int(row.n_digits)):
+            yield from _with_digits(conn, batch)
+
+
+def _done_pages(conn: Connection, wanted: PageFilter) -> Select[Any]:
     following = pages.alias()
     # the pages of an image follow one another, and the first of each is frame 0
     goes_on = exists().where(
@@ -158,7 +169,8 @@ def _done_pages() -> Select[Any]:
             newest_path(pages.c.document_id),
         )
         .join(pages, pages.c.id == ledger.c.page_id)
-        .where(is_shown(), ledger.c.state == DONE, ~is_replaced(pages.c.document_id))
+        .where(is_shown(), ledger.c.state == DONE)
+        .where(*of_pages(conn, wanted, pages.c.document_id, ledger.c.kind))
         .order_by(pages.c.document_id, pages.c.page_index)
     )
 

@@ -43,6 +43,14 @@ class Filter:
 
 
 @dataclass(frozen=True, slots=True)
+class PageFilter:
+    """Which pages are asked for, as in `Filter`; what is None doesn't matter."""
+
+    document: str | None = None
+    kind: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class NumberRow:
     """A number with where it stands; `page` and `line` count from 1 for people."""
 
@@ -75,9 +83,17 @@ class NumberRow:
 
 
 def find_numbers(conn: Connection, wanted: Filter) -> Generator[NumberRow, None, None]:
-    """Yield the numbers that match; UsageError for a bound that is no number or an unknown document."""
+    """Yield the numbers that match.
+
+    Raises UsageError, before anything is asked of what it returns, for a bound that is no number, or a
+    document or kind that is not there.
+    """
+    return _found(conn, _numbers_query(conn, wanted))
+
+
+def _found(conn: Connection, query: Select[Any]) -> Generator[NumberRow, None, None]:
     # closed even where the caller stops halfway: PostgreSQL keeps a cursor open for it
-    with conn.execute(_numbers_query(conn, wanted), execution_options=STREAM) as rows:
+    with conn.execute(query, execution_options=STREAM) as rows:
         for row in rows:
             yield NumberRow(
                 path=row.path,
@@ -181,14 +197,21 @@ def _number_conditions(conn: Connection, wanted: Filter) -> Iterator[ColumnEleme
 
 
 def _page_conditions(conn: Connection, wanted: Filter, where: Found) -> Iterator[ColumnElement[bool]]:
-    if wanted.document is not None:
-        yield where.document_id.in_(documents_meant(conn, wanted.document))
-    else:
-        yield ~is_replaced(where.document_id)
-    if wanted.kind is not None:
-        yield of_kind(conn, wanted.kind, where.kind)
+    yield from of_pages(conn, PageFilter(wanted.document, wanted.kind), where.document_id, where.kind)
     if wanted.page is not None:
         yield where.page_index == wanted.page - 1
+
+
+def of_pages(
+    conn: Connection, wanted: PageFilter, document_id: ColumnElement[int], kind: ColumnElement[str]
+) -> Iterator[ColumnElement[bool]]:
+    """Yield the conditions that a page with these columns is asked for; UsageError as `find_numbers`."""
+    if wanted.document is not None:
+        yield document_id.in_(documents_meant(conn, wanted.document))
+    else:
+        yield ~is_replaced(document_id)
+    if wanted.kind is not None:
+        yield of_kind(conn, wanted.kind, kind)
 
 
 def of_kind(conn: Connection, kind: str, column: ColumnElement[str]) -> ColumnElement[bool]:

@@ -28,14 +28,18 @@ class FormFile:
 
 def load_form(file: Path) -> FormFile:
     """Return the form of a TOML file with its text; raises as `read_form`."""
-    return FormFile(read_form(file), file.read_text(encoding="utf-8"))
+    toml = read_toml(file)
+    return FormFile(_form(toml), toml.text)
 
 
 def read_form(file: Path) -> Form:
     """Return the form that a TOML file describes; SettingsError for the first mistake in it."""
-    toml = read_toml(file)
+    return load_form(file).form
+
+
+def _form(toml: TomlFile) -> Form:
     toml.refuse_unknown((), toml.values, _KEYS)
-    name = toml.values.get("name", file.stem)
+    name = toml.values.get("name", toml.file.stem)
     if not isinstance(name, str) or not _is_name(name):
         raise toml.wrong(("name",), f"name is {name!r}, not a word or a few")
     columns = sorted(

@@ -3,18 +3,20 @@
 import hashlib
 import os
 import stat
+from array import array
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 from sqlalchemy import Engine, select
 
 from pipeline.database import reading
 from pipeline.paths import path_to_text, printable, text_to_path
+from pipeline.scope import Problem, Scope, among, document_ids
 from pipeline.tables import documents, paths
-from pipeline.wholeness import Problem, Scope
 
 MISSING, MOVED, CHANGED, UNREADABLE = "missing", "moved", "changed", "unreadable"
 KINDS = (MISSING, MOVED, CHANGED, UNREADABLE)
@@ -49,36 +51,25 @@ def changed_originals(db: Engine, scope: Scope, *, quick: bool) -> Iterator[Prob
     One of several paths may be gone as long as the bytes are at another.  Documents that gave no page, or
     were replaced, are left out.
     """
-    gone: list[tuple[_Original, _Looked]] = []
+    with reading(db) as conn:
+        ids = document_ids(conn, scope)
+    gone = array("q")  # there may be as many as there are documents: of a disk that is away
     with ThreadPoolExecutor(N_THREADS) as pool:
-        for batch in _batches(db, scope):
+        for batch in _batches(db, ids):
             looked = pool.map(lambda original: _look_at_all(original, quick=quick), batch)
             for original, found in zip(batch, looked, strict=True):
                 if all(look.kind == MISSING for look in found):
-                    gone.append((original, found[0]))
+                    gone.append(original.document_id)
                     continue
                 for (path, _), look in zip(original.paths, found, strict=True):
                     if look.kind not in (None, MISSING):
                         yield Problem(look.kind or "", path, None, look.found, look.mend)
-    yield from _moved_or_missing(gone, quick=quick)
+    yield from _moved_or_missing(db, gone, quick=quick)
 
 
-def _batches(db: Engine, scope: Scope) -> Iterator[list[_Original]]:
-    last = -1
-    while True:
+def _batches(db: Engine, ids: Sequence[int]) -> Iterator[list[_Original]]:
+    for start in range(0, len(ids), BATCH):
         with reading(db) as conn:
-            some = (
-                select(documents.c.id)
-                .where(
-                    documents.c.id > last,
-                    documents.c.n_pages > 0,
-                    documents.c.replaced_at.is_(None),
-                    scope.documents(conn, documents.c.id),
-                )
-                .order_by(documents.c.id)
-                .limit(BATCH)
-                .subquery()
-            )
             rows = conn.execute(
                 select(
                     documents.c.id,
@@ -87,20 +78,14 @@ def _batches(db: Engine, scope: Scope) -> Iterator[list[_Original]]:
                     paths.c.path,
                     paths.c.modified_at,
                 )
-                .join(some, some.c.id == documents.c.id)
                 .join(paths, paths.c.document_id == documents.c.id)
+                .where(among(conn, documents.c.id, ids[start : start + BATCH]))
                 .order_by(documents.c.id, paths.c.seen_at.desc(), paths.c.path)
             ).all()
-            ids = conn.scalars(select(some.c.id).order_by(some.c.id)).all()
-        if not ids:
-            return
-        last = ids[-1]
-        of: dict[int, _Original] = {}
-        for row in rows:
-            one = of.get(row.id, _Original(row.id, row.sha256, row.size_bytes, ()))
-            seen = (*one.paths, (row.path, row.modified_at))
-            of[row.id] = _Original(row.id, row.sha256, row.size_bytes, seen)
-        yield list(of.values())
+        yield [
+            _Original(*of, tuple((row.path, row.modified_at) for row in some))
+            for of, some in groupby(rows, key=lambda row: (row.id, row.sha256, row.size_bytes))
+        ]
 
 
 def _look_at_all(original: _Original, *, quick: bool) -> list[_Looked]:
@@ -143,42 +128,49 @@ def _gone(path: Path) -> _Looked:
     return _Looked(MISSING, f"is gone, with its folder {folder}", "connect its disk or share, or put it back")
 
 
-def _moved_or_missing(gone: Sequence[tuple[_Original, _Looked]], *, quick: bool) -> Iterator[Problem]:
+def _moved_or_missing(db: Engine, gone: Sequence[int], *, quick: bool) -> Iterator[Problem]:
     """Yield documents that are at none of their paths, and where their bytes are now, if that is near."""
-    elsewhere = _found_again([original for original, _ in gone], quick=quick)
-    for original, look in gone:
-        path, now = original.paths[0][0], elsewhere.get(original.document_id)
-        if now is None:
-            yield Problem(MISSING, path, None, look.found, look.mend)
-        else:
-            place = printable(path_to_text(now))
-            yield Problem(MOVED, path, None, f"is {place} now", "archive ingest there names it anew")
+    elsewhere = _found_again(db, gone, quick=quick)
+    for batch in _batches(db, gone):
+        for original in batch:
+            path, now = original.paths[0][0], elsewhere.get(original.document_id)
+            if now is None:
+                look = _gone(text_to_path(path))
+                yield Problem(MISSING, path, None, look.found, look.mend)
+            else:
+                place = printable(path_to_text(now))
+                yield Problem(MOVED, path, None, f"is {place} now", "archive ingest there names it anew")
 
 
-def _found_again(gone: Sequence[_Original], *, quick: bool) -> dict[int, Path]:
+def _found_again(db: Engine, gone: Sequence[int], *, quick: bool) -> dict[int, Path]:
     """Return files with the bytes of missing ones, in or below the folders where these were."""
-    by_size: dict[int, list[_Original]] = {}
-    for original in gone:
-        by_size.setdefault(original.size_bytes, []).append(original)
+    near: set[Path] = set()
+    looked_for: dict[object, list[int]] = {}  # by what a file is known again by
+    sizes: set[int] = set()
+    for batch in _batches(db, gone):
+        near |= _folders_near(batch)
+        for original in batch:
+            sizes.add(original.size_bytes)
+            times = {(original.size_bytes, modified_at) for _, modified_at in original.paths}
+            for known_by in times if quick else {bytes.fromhex(original.sha256)}:
+                looked_for.setdefault(known_by, []).append(original.document_id)
     found: dict[int, Path] = {}
-    for folder in _folders_near(gone):
+    for folder in sorted(folder for folder in near if near.isdisjoint(folder.parents)):
         for where, _, names in os.walk(folder):
             for name in names:
                 file = Path(where, name)
                 with suppress(OSError):
                     now = file.lstat()
-                    if now.st_size not in by_size or not stat.S_ISREG(now.st_mode):
+                    if now.st_size not in sizes or not stat.S_ISREG(now.st_mode):
                         continue
-                    sha256 = None if quick else _sha256(file)
-                    for original in by_size[now.st_size]:
-                        times = {modified_at for _, modified_at in original.paths}
-                        if (now.st_mtime in times) if quick else sha256 == original.sha256:
-                            found.setdefault(original.document_id, file)
+                    known_by = (now.st_size, now.st_mtime) if quick else bytes.fromhex(_sha256(file))
+                    for document_id in looked_for.get(known_by, ()):
+                        found.setdefault(document_id, file)
     return found
 
 
-def _folders_near(gone: Sequence[_Original]) -> list[Path]:
-    """Return the folders where missing files were, or that their folders were in; none within another."""
+def _folders_near(gone: Sequence[_Original]) -> set[Path]:
+    """Return the folders where missing files were, or that their folders were in."""
     near: set[Path] = set()
     for original in gone:
         parent = text_to_path(original.paths[0][0]).parent
@@ -187,7 +179,7 @@ def _folders_near(gone: Sequence[_Original]) -> list[Path]:
                 if len(folder.parts) > 2:  # not all of a disk
                     near.add(folder)
                 break
-    return sorted(folder for folder in near if near.isdisjoint(folder.parents))
+    return near
 
 
 def _sha256(path: Path) -> str:

@@ -4,55 +4,25 @@ import json
 import re
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from sqlalchemy import ColumnElement, Connection, Select, exists, func, select, tuple_
 
 from pipeline.errors import UsageError
 from pipeline.exports import STREAM
+from pipeline.finding import PageFilter, of_pages
 from pipeline.forms import form_of
-from pipeline.matching import is_replaced, is_shown
+from pipeline.matching import is_shown
 from pipeline.normalising import is_date
-from pipeline.record_query import NUMBER, pages_to_look_at, records_query, way_to
+from pipeline.record_filter import NUMBER, FieldWish, RecordFilter, Sign
+from pipeline.record_query import pages_to_look_at, records_query, way_to
 from pipeline.record_store import read_values
 from pipeline.records import Value
 from pipeline.tables import DONE, fields, forms, ledger, pages, records
 
-Sign = Literal["=", "<", "<=", ">", ">="]
 _PAGES_AT_A_TIME = 100  # pages whose records are looked at at once
 _AT_A_TIME = 200  # records whose fields are fetched at once
 _WISH = re.compile(r"\s*([^<>=]+?)\s*(<=|>=|=|<|>)\s*([^<>=].*?)?\s*", re.DOTALL)
-
-
-@dataclass(frozen=True, slots=True)
-class FieldWish:
-    """What a field is to be: `no = 0042` as it is written or by its value, or a bound of its value.
-
-    A date's value is as ISO 8601 has it.
-    """
-
-    name: str
-    sign: Sign
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class RecordFilter:
-    """Which records are asked for; what is None doesn't matter.
-
-    `order` is `reading`, `confidence`, or the name of a field, after a `-` from high to low.
-    """
-
-    fields: tuple[FieldWish, ...] = ()
-    document: str | None = None
-    kind: str | None = None
-    page: int | None = None  # from 1
-    form: str | None = None
-    flagged: bool = False
-    min_confidence: float | None = None
-    max_confidence: float | None = None
-    order: str = "reading"
-    limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,23 +82,19 @@ def field_names(conn: Connection, wanted: RecordFilter) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for of_form in names for name in of_form))
 
 
-def n_forms(conn: Connection) -> int:
-    """Count the forms, by their names, that made the records that are shown."""
-    found = records_query(conn, RecordFilter(), way_to(conn, RecordFilter())).subquery()
+def n_forms(conn: Connection, wanted: RecordFilter) -> int:
+    """Count the forms, by their names, that made the records that match."""
+    found = records_query(conn, wanted, way_to(conn, wanted)).subquery()
     return int(conn.scalar(select(func.count(found.c.form.distinct()))) or 0)
 
 
-def n_without_records(conn: Connection) -> int:
-    """Count the pages that were read and have no record: no form was applied to them, or it found none."""
+def n_without_records(conn: Connection, wanted: PageFilter) -> int:
+    """Count the pages asked for that were read and have no record: no form was applied, or it found none."""
     query = (
         select(func.count())
         .select_from(ledger.join(pages, pages.c.id == ledger.c.page_id))
-        .where(
-            is_shown(),
-            ledger.c.state == DONE,
-            ~is_replaced(pages.c.document_id),
-            ~exists().where(records.c.ledger_id == ledger.c.id),
-        )
+        .where(is_shown(), ledger.c.state == DONE, ~exists().where(records.c.ledger_id == ledger.c.id))
+        .where(*of_pages(conn, wanted, pages.c.document_id, ledger.c.kind))
     )
     return int(conn.execute(query).scalar_one())
 

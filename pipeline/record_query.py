@@ -5,10 +5,9 @@ year lie together.  So a few thousand rows are counted first: where little match
 and sorted; where much does, going page by page has the first of it at once.
 """
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from sqlalchemy import (
     CTE,
@@ -28,12 +27,9 @@ from pipeline.exports import newest_path
 from pipeline.finding import of_kind
 from pipeline.matching import documents_meant, is_replaced, is_shown
 from pipeline.normalising import DATES, is_date, value_key
+from pipeline.record_filter import NUMBER, FieldWish, RecordFilter
 from pipeline.tables import fields, forms, ledger, pages, records
 
-if TYPE_CHECKING:
-    from pipeline.record_finding import FieldWish, RecordFilter
-
-NUMBER = re.compile(r"\d+(\.\d+)?|\.\d+", re.ASCII)
 _OF_RECORD = tuple(records.c[name] for name in ("ledger_id", "position", "confidence", "flagged", "form_id"))
 # until the transaction ends: PostgreSQL takes fields of a name and a range for many, and reads whole tables
 _NESTED_LOOPS = select(
@@ -59,7 +55,7 @@ class Way:
     sqlite: bool
 
 
-def way_to(conn: Connection, wanted: "RecordFilter", *, lacking: bool = False) -> Way:
+def way_to(conn: Connection, wanted: RecordFilter, *, lacking: bool = False) -> Way:
     """Return the way to records, as `records_query` goes it."""
     sqlite = conn.dialect.name == "sqlite"
     in_pages = Way(None, False, sqlite)
@@ -79,7 +75,7 @@ def way_to(conn: Connection, wanted: "RecordFilter", *, lacking: bool = False) -
 
 def records_query(
     conn: Connection,
-    wanted: "RecordFilter",
+    wanted: RecordFilter,
     way: Way,
     *,
     lacking: bool = False,
@@ -130,7 +126,7 @@ def records_query(
     return select(first, newest_path(first.c.document_id)).order_by(*place(first.c, first.c))
 
 
-def pages_to_look_at(conn: Connection, wanted: "RecordFilter", way: Way) -> Select[Any]:
+def pages_to_look_at(conn: Connection, wanted: RecordFilter, way: Way) -> Select[Any]:
     """Return the query of rows of the ledger, in order, whose page may have records that match.
 
     A page is asked by an index alone, one look a field: those before the first that matches cost little.
@@ -154,7 +150,7 @@ def pages_to_look_at(conn: Connection, wanted: "RecordFilter", way: Way) -> Sele
     )
 
 
-def _fewest(conn: Connection, wanted: "RecordFilter", many: int) -> int | None:
+def _fewest(conn: Connection, wanted: RecordFilter, many: int) -> int | None:
     """Return what to begin with: the fewest rows, if they are fewer than `many`."""
     # each in the order of its index: PostgreSQL counts in that then, and reads no whole table
     found = {
@@ -208,7 +204,7 @@ def _looked_up(way: Way, column: ColumnElement[Any], known: ColumnElement[Any]) 
     return column == (known + 0 if way.sqlite else known)
 
 
-def _of_records(wanted: "RecordFilter") -> list[ColumnElement[bool]]:
+def _of_records(wanted: RecordFilter) -> list[ColumnElement[bool]]:
     found: list[ColumnElement[bool]] = []
     if wanted.flagged:
         found.append(records.c.flagged)
@@ -219,14 +215,14 @@ def _of_records(wanted: "RecordFilter") -> list[ColumnElement[bool]]:
     return found
 
 
-def _conditions(conn: Connection, wanted: "RecordFilter") -> list[ColumnElement[bool]]:
+def _conditions(conn: Connection, wanted: RecordFilter) -> list[ColumnElement[bool]]:
     found = _of_page(conn, wanted)
     if wanted.form is not None:
         found.append(forms.c.name == wanted.form)
     return found
 
 
-def _of_page(conn: Connection, wanted: "RecordFilter") -> list[ColumnElement[bool]]:
+def _of_page(conn: Connection, wanted: RecordFilter) -> list[ColumnElement[bool]]:
     found: list[ColumnElement[bool]] = []
     if wanted.document is not None:
         found.append(pages.c.document_id.in_(documents_meant(conn, wanted.document)))
@@ -239,7 +235,7 @@ def _of_page(conn: Connection, wanted: "RecordFilter") -> list[ColumnElement[boo
     return found
 
 
-def _by_name(wanted: "RecordFilter", *, lacking: bool = False) -> dict[str, list["FieldWish"]]:
+def _by_name(wanted: RecordFilter, *, lacking: bool = False) -> dict[str, list[FieldWish]]:
     """Return the wishes of each field: those of one field are met by one value, in one walk of its index.
 
     The field of the order has an empty list if nothing is wished of it.
@@ -252,17 +248,17 @@ def _by_name(wanted: "RecordFilter", *, lacking: bool = False) -> dict[str, list
     return found
 
 
-def _is_value(wish: "FieldWish") -> bool:
+def _is_value(wish: FieldWish) -> bool:
     return NUMBER.fullmatch(wish.text) is not None or is_date(wish.text)
 
 
-def _meet(field: Any, wishes: Iterable["FieldWish"]) -> Iterator[ColumnElement[bool]]:
+def _meet(field: Any, wishes: Iterable[FieldWish]) -> Iterator[ColumnElement[bool]]:
     """Yield the conditions that a field's value is as it is wished; each uses an index of name and value."""
     for wish in wishes:
         yield _meets(field, wish)
 
 
-def _meets(field: Any, wish: "FieldWish") -> ColumnElement[bool]:
+def _meets(field: Any, wish: FieldWish) -> ColumnElement[bool]:
     key = value_key(wish.text)
     if wish.sign == "=":
         as_written = field.text == wish.text

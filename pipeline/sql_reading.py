@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, exc
+from sqlalchemy import Connection, Engine, create_engine, event, exc, text
 from sqlalchemy.pool import NullPool
 
 from pipeline.database import reading
@@ -25,9 +25,26 @@ _ALLOWED = {
     sqlite3.SQLITE_FUNCTION,
     sqlite3.SQLITE_RECURSIVE,
 }
+_TAKE_CODE = {"load_extension", "fts3_tokenizer"}  # SQLite's functions that are given code to run
 _STEPS_BETWEEN = 100_000  # of SQLite's machine: a few milliseconds
 # PostgreSQL's words for a statement that would write: in a transaction that only reads, or in a cursor
 _WRITES = {"25006", "0A000"}
+_NO_RIGHT = "42501"
+# Until the transaction ends whoever may, a superuser above all, has the rights of a role that can only read
+# tables: not the server's files, not other connections.  What "$user" is in the search path stays.
+_DROP_RIGHTS = text("""
+SELECT
+  set_config('search_path',
+    (SELECT string_agg(quote_ident(name), ', ') FROM unnest(current_schemas(false)) AS name), true),
+  set_config('role', 'pg_read_all_data', true)
+WHERE EXISTS (
+  SELECT FROM pg_roles
+  WHERE (rolname = current_user AND rolsuper)
+    OR (rolname = 'pg_read_all_data' AND pg_has_role(oid, 'MEMBER'))
+)
+""")
+# the first would bring the rights back, the next three run it from a text, and the last can spell any of them
+_REGAINS = re.compile(r'set_config\b|query_to_xml|ts_stat\b|ts_rewrite\b|u&"', re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +66,10 @@ def answer(db: Engine, query: str) -> Iterator[Answer]:
         raise UsageError(f"there is no statement: write one with {_listed()}")
     if found[0].upper() not in READS:
         raise UsageError(f"archive sql only reads, with {_listed()}: {found[0]!r} is none of them")
-    own = _sqlite_engine(db) if db.dialect.name == "sqlite" else db
+    is_sqlite = db.dialect.name == "sqlite"
+    if not is_sqlite and (named := _REGAINS.search(query)):
+        raise UsageError(f"archive sql only reads, and {named[0]} can do more")
+    own = _sqlite_engine(db) if is_sqlite else db
     try:
         with reading(own) as conn, _only_reading(conn):
             try:
@@ -57,8 +77,11 @@ def answer(db: Engine, query: str) -> Iterator[Answer]:
                 with result:
                     yield Answer(tuple(result.keys()), (tuple(map(_plain, row)) for row in result))
             except exc.DBAPIError as error:
-                if getattr(error.orig, "sqlstate", None) in _WRITES:
+                state = getattr(error.orig, "sqlstate", None)
+                if state in _WRITES:
                     raise UsageError(f"archive sql only reads: {_first_line(error)}") from error
+                if state == _NO_RIGHT:
+                    raise UsageError(f"archive sql may not do that: {_first_line(error)}") from error
                 raise
     except sqlite3.Warning as error:  # no error for SQLAlchemy; from Python 3.12 on it is one
         raise UsageError(f"the database says: {error}") from error
@@ -114,17 +137,23 @@ def _sqlite_engine(db: Engine) -> Engine:
 
 @contextmanager
 def _only_reading(conn: Connection) -> Iterator[None]:
-    """Let SQLite refuse what is no reading of this file: ATTACH, PRAGMA, writing; PostgreSQL does anyway."""
+    """Let the database refuse what is no reading; what a function did all the same is undone.
+
+    SQLite refuses ATTACH, PRAGMA and writing, PostgreSQL what the role may not do that only reads.
+    """
     raw = conn.connection.driver_connection
-    if not isinstance(raw, sqlite3.Connection):
-        yield
-        return
-    raw.set_authorizer(_may)
+    if isinstance(raw, sqlite3.Connection):
+        raw.set_authorizer(_may)
+    else:
+        conn.execute(_DROP_RIGHTS)
     try:
         yield
     finally:
-        raw.set_authorizer(None)
+        if isinstance(raw, sqlite3.Connection):
+            raw.set_authorizer(None)
+        conn.rollback()
 
 
-def _may(action: int, *_of_what: object) -> int:
-    return sqlite3.SQLITE_OK if action in _ALLOWED else sqlite3.SQLITE_DENY
+def _may(action: int, _first: str | None, name: str | None, *_where: object) -> int:
+    is_code = action == sqlite3.SQLITE_FUNCTION and name in _TAKE_CODE
+    return sqlite3.SQLITE_OK if action in _ALLOWED and not is_code else sqlite3.SQLITE_DENY

@@ -1,20 +1,16 @@
-"""Whether what is stored is whole: rows that belong together, and networks that are named.
+"""Whether what is stored is whole: rows that belong together.
 
 Each check is one statement over all pages, grouped in the order of the tables' keys, so that millions of
 rows are counted as they come.  Of a page that was read several times the run is looked at that is shown:
 reading it again mends it.
 """
 
-import json
-from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Row,
-    Select,
     Table,
     and_,
     case,
@@ -23,78 +19,29 @@ from sqlalchemy import (
     or_,
     select,
     text,
-    true,
 )
 
-from pipeline.catalogue import parts_of_run
-from pipeline.exports import STREAM, newest_path
-from pipeline.forms import form_hash, form_of
-from pipeline.matching import documents_meant, is_replaced, is_shown
-from pipeline.paths import printable
-from pipeline.records import PAGE
-from pipeline.sorting import SORTING, networks_of, sorting_of
+from pipeline.exports import newest_path
+from pipeline.matching import is_shown
+from pipeline.record_wholeness import broken_records
+from pipeline.scope import ROWS, Problem, Scope, of_page, streamed
 from pipeline.tables import (
     DETECTED,
     DONE,
     FAILED,
-    SKIPPED,
     detections,
     documents,
     fields,
-    forms,
     ledger,
     numbers,
-    page_forms,
     pages,
     paths,
     readings,
     records,
-    runs,
 )
 
-ROWS = "rows"  # the kind of problem that all of these are
-_READ_AGAIN = "read it again: archive ingest --again"
 _ANEW = "delete it and read it anew: archive delete, archive ingest"
-_APPLY_AGAIN = "apply the form again: archive form apply"
 _BACKUP = "restore the database from a backup"
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """What is wrong, with which document and page (from 1), and what to do about it."""
-
-    kind: str  # missing, moved, changed, unreadable (a scan), rows, network
-    path: str | None  # as the catalogue writes it
-    page: int | None
-    found: str
-    mend: str
-
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """Which documents are looked at: those that people named, or all but those that were replaced."""
-
-    specs: tuple[str, ...] = ()
-
-    def documents(self, conn: Connection, column: ColumnElement[int]) -> ColumnElement[bool]:
-        """Return the condition that a column names one of them; UsageError where there is none."""
-        if not self.specs:
-            return ~is_replaced(column)
-        return or_(*(column.in_(documents_meant(conn, spec)) for spec in self.specs))
-
-    def ledger_rows(self, conn: Connection, column: ColumnElement[int]) -> ColumnElement[bool]:
-        """Return the condition that a column names a row of the ledger of one of them."""
-        if not self.specs:
-            return true()
-        theirs = select(ledger.c.id).join(pages, pages.c.id == ledger.c.page_id)
-        return column.in_(theirs.where(self.documents(conn, pages.c.document_id)))
-
-
-def n_documents_and_pages(conn: Connection, scope: Scope) -> tuple[int, int]:
-    """Return how many documents with pages are in scope, and how many pages."""
-    of_pages = select(func.count(pages.c.document_id.distinct()), func.count()).select_from(pages)
-    n_documents, n_pages = conn.execute(of_pages.where(scope.documents(conn, pages.c.document_id))).one()
-    return n_documents, n_pages
 
 
 def broken_rows(conn: Connection, scope: Scope) -> Iterator[Problem]:
@@ -103,30 +50,9 @@ def broken_rows(conn: Connection, scope: Scope) -> Iterator[Problem]:
     yield from _pages(conn, scope)
     yield from _done(conn, scope)
     yield from _not_done(conn, scope)
-    yield from _records(conn, scope)
-    yield from _page_forms(conn, scope)
-    if not scope.specs:
+    yield from broken_records(conn, scope)
+    if scope.ids is None:
         yield from _orphans(conn)
-
-
-def networks_that_read(conn: Connection, scope: Scope) -> dict[tuple[str, str], int]:
-    """Return the networks of the runs that are shown, by kind and SHA-256, and how many pages each is of."""
-    n_pages = (
-        select(ledger.c.run_id, func.count())
-        .join(pages, pages.c.id == ledger.c.page_id)
-        .where(is_shown(), ledger.c.state.in_((DONE, SKIPPED)), scope.documents(conn, pages.c.document_id))
-        .group_by(ledger.c.run_id)
-    )
-    counts = {run_id: n for run_id, n in conn.execute(n_pages)}
-    found: dict[tuple[str, str], int] = {}
-    for row in conn.execute(select(runs).where(runs.c.id.in_(list(counts))).order_by(runs.c.id)):
-        networks, settings = parts_of_run(row)
-        named = set(networks.items())
-        if SORTING in settings:
-            named |= networks_of(sorting_of(settings[SORTING]))
-        for network in sorted(named):
-            found[network] = found.get(network, 0) + counts[row.id]
-    return found
 
 
 def _documents(conn: Connection, scope: Scope) -> Iterator[Problem]:
@@ -143,7 +69,7 @@ def _documents(conn: Connection, scope: Scope) -> Iterator[Problem]:
         )
         .order_by(documents.c.id)
     )
-    for row in _streamed(conn, wrong):
+    for row in streamed(conn, wrong):
         yield Problem(
             ROWS, row.path, None, f"has {row.n_pages:,} pages, and {row.n:,} are in the database", _ANEW
         )
@@ -156,7 +82,7 @@ def _documents(conn: Connection, scope: Scope) -> Iterator[Problem]:
         )
         .order_by(documents.c.id)
     )
-    for row in _streamed(conn, nowhere):
+    for row in streamed(conn, nowhere):
         found = f"document {row.id} ({row.sha256[:12]}) has no path"
         yield Problem(ROWS, None, None, found, "ingest its scan again, which names it: archive ingest")
 
@@ -177,9 +103,9 @@ def _pages(conn: Connection, scope: Scope) -> Iterator[Problem]:
         .join(pages, pages.c.id == several.c.id)
         .order_by(pages.c.document_id, pages.c.page_index)
     )
-    for row in _streamed(conn, wrong):
+    for row in streamed(conn, wrong):
         found = "has no run that is shown" if row.n == 0 else f"has {row.n} runs that are shown, and not one"
-        yield _of_page(row, found)
+        yield of_page(row, found)
 
 
 def _done(conn: Connection, scope: Scope) -> Iterator[Problem]:
@@ -250,7 +176,7 @@ def _done(conn: Connection, scope: Scope) -> Iterator[Problem]:
         .where(scope.documents(conn, pages.c.document_id))
         .order_by(pages.c.document_id, pages.c.page_index)
     )
-    for row in _streamed(conn, wrong):
+    for row in streamed(conn, wrong):
         if row.wrong_readings:
             found = f"has {row.boxes:,} digit boxes and {row.read:,} readings of them"
             if row.boxes == row.read:
@@ -261,7 +187,7 @@ def _done(conn: Connection, scope: Scope) -> Iterator[Problem]:
             found = f"is said to have {row.n_numbers:,} numbers, and {row.numbers_there:,} are there"
         else:
             found = "has numbers whose digits are not all there"
-        yield _of_page(row, found)
+        yield of_page(row, found)
 
 
 def _not_done(conn: Connection, scope: Scope) -> Iterator[Problem]:
@@ -283,82 +209,9 @@ def _not_done(conn: Connection, scope: Scope) -> Iterator[Problem]:
         .where(ledger.c.state != DONE, or_(*early.values()), scope.documents(conn, pages.c.document_id))
         .order_by(pages.c.document_id, pages.c.page_index)
     )
-    for row in _streamed(conn, wrong):
+    for row in streamed(conn, wrong):
         there = ", ".join(name for name in early if getattr(row, name))
-        yield _of_page(row, f"is {row.state} in run {row.run_id}, and has {there}", _ANEW)
-
-
-def _records(conn: Connection, scope: Scope) -> Iterator[Problem]:
-    """Yield records that lack fields of their form, and forms that are no longer what was applied."""
-    of_forms = {row.id: (row.name, _form_sizes(row)) for row in conn.execute(select(forms))}
-    for name, sizes in of_forms.values():
-        if sizes is None:
-            found = f"form {printable(name)} is no longer what was applied"
-            yield Problem(ROWS, None, None, found, "apply it again from its file: archive form apply")
-    n_fields = (
-        select(fields.c.ledger_id, fields.c.record, func.count().label("n"))
-        .where(scope.ledger_rows(conn, fields.c.ledger_id))
-        .group_by(fields.c.ledger_id, fields.c.record)
-        .subquery()
-    )
-    known = {form_id: sizes for form_id, (_, sizes) in of_forms.items() if sizes is not None}
-    expected = (
-        case(
-            *(
-                (
-                    records.c.form_id == form_id,
-                    case((records.c.position == PAGE, n_once), else_=n_columns),
-                )
-                for form_id, (n_columns, n_once) in known.items()
-            ),
-            else_=-1,
-        )
-        if known
-        else literal(-1)
-    )
-    there = func.coalesce(n_fields.c.n, 0)
-    is_known = records.c.form_id.in_(list(of_forms))
-    lacking = and_(records.c.form_id.in_(list(known)), there != expected)
-    wrong = (
-        select(
-            records.c.position,
-            records.c.form_id,
-            there.label("n"),
-            case((is_known, expected), else_=-1).label("expected"),
-            pages.c.page_index,
-            newest_path(pages.c.document_id),
-        )
-        .select_from(
-            records.join(ledger, ledger.c.id == records.c.ledger_id)
-            .join(pages, pages.c.id == ledger.c.page_id)
-            .outerjoin(
-                n_fields,
-                and_(n_fields.c.ledger_id == records.c.ledger_id, n_fields.c.record == records.c.position),
-            )
-        )
-        .where(is_shown(), or_(~is_known, lacking), scope.documents(conn, pages.c.document_id))
-        .order_by(pages.c.document_id, pages.c.page_index, records.c.position)
-    )
-    for row in _streamed(conn, wrong):
-        what = "the record of the page" if row.position == PAGE else f"row {row.position + 1}"
-        found = (
-            f"the form of {what} is not there"
-            if row.expected < 0
-            else f"{what} has {row.n} of the {row.expected} fields of its form"
-        )
-        yield _of_page(row, found, _APPLY_AGAIN)
-
-
-def _page_forms(conn: Connection, scope: Scope) -> Iterator[Problem]:
-    """Yield pages whose records are to be made by a form that is not there."""
-    wrong = (
-        select(pages.c.page_index, newest_path(pages.c.document_id))
-        .distinct()
-        .join(page_forms, page_forms.c.page_id == pages.c.id)
-        .where(page_forms.c.form_id.not_in(select(forms.c.id)), scope.documents(conn, pages.c.document_id))
-    )
-    for row in _streamed(conn, wrong):
-        yield _of_page(row, "is to have records by a form that is not there", _APPLY_AGAIN)
+        yield of_page(row, f"is {row.state} in run {row.run_id}, and has {there}", _ANEW)
 
 
 def _orphans(conn: Connection) -> Iterator[Problem]:
@@ -385,21 +238,3 @@ def _by_page(conn: Connection, scope: Scope, table: Table, *more: ColumnElement[
 
 def _has(table: Table) -> ColumnElement[bool]:
     return select(table.c.ledger_id).where(table.c.ledger_id == ledger.c.id).exists()
-
-
-def _form_sizes(row: Row[Any]) -> tuple[int, int] | None:
-    """Return how many columns and fields a form has; None where it is not the form of its hash."""
-    try:
-        form = form_of(json.loads(row.form))
-    except (ValueError, KeyError, TypeError):
-        return None
-    return (len(form.columns), len(form.fields)) if form_hash(form) == row.sha256 else None
-
-
-def _of_page(row: Any, found: str, mend: str = _READ_AGAIN) -> Problem:
-    return Problem(ROWS, row.path, row.page_index + 1, found, mend)
-
-
-def _streamed(conn: Connection, query: Select[Any]) -> Generator[Any, None, None]:
-    with conn.execute(query, execution_options=STREAM) as rows:
-        yield from rows

@@ -31,7 +31,8 @@ from pipeline.form_files import read_form
 from pipeline.forms import OF_FIELD, OF_RECORD, Column, Field, Form, Values
 from pipeline.frames import Frame
 from pipeline.page import Box, PageDetections
-from pipeline.record_finding import RecordFilter, RecordRow, find_records
+from pipeline.record_filter import RecordFilter
+from pipeline.record_finding import RecordRow, find_records
 from pipeline.record_store import keep_form, write_frame
 from pipeline.record_store import write_records as store_records
 from pipeline.records import NETWORK, PAGE, PERSON, RULE, Record, Value

@@ -15,7 +15,8 @@ from pipeline.errors import UsageError
 from pipeline.forms import Column, Field, Form, Values
 from pipeline.frames import Frame
 from pipeline.page import Alternative, Box, Detection, Number, Reading
-from pipeline.record_finding import FieldWish, parse_id, parse_wish
+from pipeline.record_filter import FieldWish
+from pipeline.record_finding import parse_id, parse_wish
 from pipeline.records import build_records
 from pipeline.styles import PageStyle
 

@@ -18,7 +18,8 @@ from pipeline.database import open_database, reading, writing
 from pipeline.forms import Column, Form, Values
 from pipeline.inserts import insert_rows, many
 from pipeline.page import Box
-from pipeline.record_finding import RecordFilter, find_records
+from pipeline.record_filter import RecordFilter
+from pipeline.record_finding import find_records
 from pipeline.record_store import Correction, add_correction, keep_form, write_records
 from pipeline.records import Record, Value
 from pipeline.results import sort_key

@@ -19,9 +19,10 @@ from pipeline.catalogue import add_document, current_run
 from pipeline.database import open_database, writing
 from pipeline.drawn import draw_page
 from pipeline.page import Box, Detection, Number, PageDetections, Reading
+from pipeline.scope import Scope, n_documents_and_pages
 from pipeline.sources import probe
 from pipeline.styles import PageStyle
-from pipeline.wholeness import Scope, broken_rows, n_documents_and_pages
+from pipeline.wholeness import broken_rows
 
 Said = Callable[..., tuple[str, str]]
 FORM = """
@@ -101,6 +102,14 @@ def test_all_is_well_where_nothing_was_damaged(folder: Path, said: Said) -> None
     assert "no document 'nowhere.png'" in err and err.count("\n") == 1
 
 
+def test_as_many_documents_are_named_as_a_shell_finds(folder: Path, said: Said) -> None:
+    named = [f"scans/{name}" for name in ("a.png", "b.png")] * 600
+    assert said("verify", "--quick", *named)[0].startswith("all is well: 2 documents, 2 pages")
+    damage("DELETE FROM readings WHERE ledger_id = 1 AND position = 0")
+    assert "readings of them" in only(said, "--quick", *named)[1]
+    assert said("verify", "--quick", "box")[0].startswith("all is well: 1 document, 1 page")
+
+
 def test_what_became_of_a_scan_is_told_apart(folder: Path, said: Said) -> None:
     scan = folder / "scans/a.png"
     whole, time = scan.read_bytes(), scan.stat().st_mtime_ns
@@ -143,6 +152,22 @@ def test_a_scan_that_moved_is_found_again(folder: Path, said: Said) -> None:
     shutil.move(folder / "scans/crate", folder.parent / f"{folder.name}-away")
     assert {kind for kind, _ in lines(said)} == {"missing"}
     assert all("with its folder" in rest for _, rest in lines(said))
+
+
+def test_scans_of_one_size_that_moved_are_told_apart(folder: Path, said: Said) -> None:
+    """Scans that are not compressed have all the same size, and a copy keeps its time."""
+    Path("flat").mkdir()
+    for shade in range(3):
+        Image.fromarray(np.full((20, 40), 200 + shade, np.uint8)).save(f"flat/{shade}.bmp")
+        os.utime(f"flat/{shade}.bmp", (1000 + shade, 1000 + shade))
+    said("ingest", "flat")
+    assert len({file.stat().st_size for file in Path("flat").iterdir()}) == 1
+    Path("flat/moved").mkdir()
+    for shade in range(3):
+        Path(f"flat/{shade}.bmp").rename(f"flat/moved/{2 - shade}.bmp")
+    for words in ((), ("--quick",)):
+        told = [rest for kind, rest in lines(said, *words) if kind == "moved"]
+        assert [re.findall(r"(\d)\.bmp", line) for line in told] == [[str(k), str(2 - k)] for k in range(3)]
 
 
 def test_one_of_several_copies_may_be_gone(folder: Path, said: Said) -> None:
