@@ -42,10 +42,14 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """A box that the detector drew; its score is uncalibrated, 0 to 1."""
+    """A box that the detector drew; its score is uncalibrated, 0 to 1.
+
+    `mark` is the point, comma or dash that stands between it and the next box of its line.
+    """
 
     box: Box
     score: float
+    mark: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
