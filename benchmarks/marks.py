@@ -11,20 +11,24 @@ Intervals hold 95 % (Wilson 1927).  With --fit instead: what `pipeline/marks.py`
 
 import argparse
 import itertools
+import re
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
 from machine import describe_machine
 
 from models.whole import Chain, PageRead, load_chain
+from pipeline.drawn import draw_page
 from pipeline.intervals import share_interval
-from pipeline.marks import FEATURES, MARKS, REACH, spots_between, with_marks
+from pipeline.marks import FEATURES, REACH, spots_between, with_marks
+from pipeline.page import MARKS
 from pipeline.scoring import score_page
 from pipeline.settings import Settings
 from pipeline.sources import probe, read_page
@@ -36,6 +40,7 @@ WRITTEN = ".", ","
 TRUTHS = NONE, *MARKS, ELSE
 RULES = "", "|"  # what is none of the marks when they are fitted
 WEIGHT_DECAY = 1e-4
+DRAWN = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +57,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("pages", type=Path)
     parser.add_argument("--fit", action="store_true")
+    parser.add_argument("--drawn", type=int, default=DRAWN, help="drawn pages to fit on as well")
     args = parser.parse_args()
     print(describe_machine(), flush=True)
     chain = load_chain(Settings())
     if args.fit:
-        fit(chain, args.pages)
+        fit(chain, args.pages, args.drawn)
     else:
         measure(chain, args.pages)
 
@@ -138,18 +144,30 @@ def share(k: int, n: int) -> str:
     return f"{k} of {n} ({low:.1%} to {high:.1%})"
 
 
-def fit(chain: Chain, folder: Path) -> None:
-    """Print the weights with the least cross-entropy, by the likeliest spot of each pair."""
-    features, owner, truths = [], [], []
+def examples(chain: Chain, folder: Path, n_drawn: int) -> Iterator[tuple[npt.NDArray[np.float64], str]]:
+    """Yield the spots between two digits, (S, 9), and what stands there: on transcribed and drawn pages."""
     for grey, page, pairs in read_pages(chain, folder):
         for pair in pairs:
-            if page.found.turned or pair.between not in (*RULES, *MARKS):
-                continue
-            a, b = (np.array(page.found.detections[i].box.corners) for i in (pair.left, pair.right))
-            spots = spots_between(grey, a, b)
-            features.append(spots)
-            owner += [len(truths)] * len(spots)
-            truths.append(0 if pair.between in RULES else 1 + MARKS.index(pair.between))
+            if not page.found.turned and pair.between in (*RULES, *MARKS):
+                a, b = (np.array(page.found.detections[i].box.corners) for i in (pair.left, pair.right))
+                yield spots_between(grey, a, b), NONE if pair.between in RULES else pair.between
+    for seed in range(n_drawn):
+        drawn = draw_page(seed, "varied")
+        grey = drawn.pixels if drawn.pixels.ndim == 2 else cv2.cvtColor(drawn.pixels, cv2.COLOR_RGB2GRAY)
+        for number in drawn.numbers:
+            boxes = [np.array(drawn.digits[i].box.corners) for i in number.members]
+            between = re.split(r"\d", number.written)[1:-1]
+            for a, b, mark in zip(boxes, boxes[1:], between, strict=False):
+                yield spots_between(np.asarray(grey, np.uint8), a, b), mark
+
+
+def fit(chain: Chain, folder: Path, n_drawn: int) -> None:
+    """Print the weights with the least cross-entropy, by the likeliest spot of each pair."""
+    features, owner, truths = [], [], []
+    for spots, mark in examples(chain, folder, n_drawn):
+        features.append(spots)
+        owner += [len(truths)] * len(spots)
+        truths.append((NONE, *MARKS).index(mark))
     every = np.concatenate(features)
     mean, spread = every.mean(axis=0), every.std(axis=0)
     near = (every - mean) / spread

@@ -32,7 +32,7 @@ __all__ = ["HEAD", "OwnerLock", "open_database", "reading", "writing"]
 MOUNTS = Path("/proc/mounts")
 SCRIPTS = Path(__file__).with_name("migrations")
 # The newest of the scripts: a database that has it is opened without importing Alembic, which is slow.
-HEAD = "0006"
+HEAD = "0008"
 # A name of our own, for a PostgreSQL database may be shared with another program that uses Alembic.
 VERSION_TABLE = "archive_version"
 _NOT_DURABLE = text("SET LOCAL synchronous_commit = off")

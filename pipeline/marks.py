@@ -4,7 +4,7 @@ The networks box digits alone.  A mark is a small spot of ink of its own between
 how high it stands and how clear of the digits say whether it is one, and which (logistic regression).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from math import log
 
@@ -12,23 +12,19 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.page import Detection, PageDetections
+from pipeline.page import MARKS, PageDetections
 from pipeline.turning import turn_box, turn_page
 
-MARKS = (".", ",", "-")
 REACH = 1.5  # of the digits' mean height: between boxes further apart no mark is looked for
-BAR = 0.5  # log odds that a spot must be a mark with
+BAR = 0.75  # log odds that there is a mark from which there is one
 _OVERLAP = 0.45  # of the smaller one's height, for two boxes to share a line
 _MAX_RATIO = 3.5  # between their heights
 _DIGIT_PX = 28  # what stands between two digits is looked at with digits this high
 _LEVELS = (0.35, 0.65)  # shares of the digits' own darkness from which a pixel is ink
 _PAPER, _INK = 75, 94  # percentiles of darkness
 _LEAST_CONTRAST = 20
-_WIDEST, _HIGHEST, _LEAST_PX = (
-    0.7,
-    0.9,
-    3,
-)  # a spot: of the digits' height, and how many pixels it has at least
+_WIDEST, _HIGHEST = 0.7, 0.9  # of a spot, in shares of the digits' height
+_LEAST_PX = 3  # of its area
 _INSIDE = 0.6  # a spot with so much of it in a digit's box is part of the digit
 FEATURES = ("width", "height", "aspect", "below", "left", "right", "ink", "contrast", "gap")
 
@@ -37,12 +33,12 @@ Floats = npt.NDArray[np.float64]
 Corners = tuple[float, ...]  # of a box: x0, y0, x1, y1
 
 # log odds of each: a constant, the features, their squares; by `benchmarks/marks.py registers/train --fit`
-_POINT = [-24.4, -0.277, -3.53, 1.58, -4.48, 2.74, 3.01, 20.1, 15.7, 9.27]
-_POINT += [-0.0999, -0.634, -0.913, -5.57, -8.52, -3.46, -6.33, -10.9, -4.67]
-_COMMA = [-11.2, 0.573, -5.75, -0.738, 5.81, -0.798, 2.89, 7.45, 5.53, 4.77]
-_COMMA += [0.0111, -2.27, -0.31, -11.4, -7.59, -5.78, -2.17, -2.42, -0.671]
-_DASH = [-34.3, -1.18, -2.76, 3.73, -4.88, 3.07, 1.16, 41.3, 21.5, 5.78]
-_DASH += [-0.774, -0.494, -0.625, -5.32, -9.25, -10.2, -20.5, -34.0, 2.06]
+_POINT = [-13.1, -0.38, -3.43, 2.86, -2.97, 2.26, 3.41, 7.67, 2.01, 11.2]
+_POINT += [-0.0731, -0.68, -1.3, -4.43, -8.78, -3.2, -2.43, -0.051, -6.95]
+_COMMA = [-6.03, -1.32, -6.17, -2.03, 6.23, 0.925, 3.23, 7.82, -6.19, 11.4]
+_COMMA += [-0.859, -2.39, 0.383, -16.2, -8.04, -7.37, -5.05, 4.58, -7.65]
+_DASH = [-30.0, 0.263, -2.2, 3.59, -2.81, 1.84, 0.711, 37.4, 20.6, 6.51]
+_DASH += [-0.301, -0.345, -0.608, -6.21, -8.61, -10.2, -19.0, -34.3, 1.48]
 FITTED = np.array([_POINT, _COMMA, _DASH])
 
 
@@ -59,24 +55,12 @@ def with_marks(grey: Grey, found: PageDetections) -> PageDetections:
     return replace(found, detections=tuple(detections))
 
 
-def as_written(text: str, members: Sequence[int], detections: Sequence[Detection]) -> str:
-    """Return digits with the marks between them: each but the last is followed by that of its detection.
-
-    `members` are the positions of the detections; where they are not as many as digits no mark is known.
-    """
-    if len(text) != len(members):
-        return text
-    marks = [detections[i].mark or "" for i in members[:-1]]
-    return "".join(map("".join, zip(text, [*marks, ""], strict=True)))
-
-
 def likeliest(spots: Floats) -> str | None:
     """Return the mark that one of some spots (S, 9) is; None where none of them is likely enough."""
     if not len(spots):
         return None
-    odds = np.column_stack([np.ones(len(spots)), spots, spots**2]) @ FITTED.T  # (S, 3)
-    best = int(odds.argmax())
-    return MARKS[best % len(MARKS)] if odds.flat[best] > BAR else None
+    odds = (np.column_stack([np.ones(len(spots)), spots, spots**2]) @ FITTED.T).max(axis=0)
+    return MARKS[int(odds.argmax())] if np.logaddexp.reduce(odds) > BAR else None
 
 
 def spots_between(grey: Grey, left: Floats, right: Floats) -> Floats:

@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from pipeline.forms import Column, Field, Form, Values
 from pipeline.frames import Frame
-from pipeline.page import Alternative, Box, Detection, Number, Reading
+from pipeline.numbers import as_written
+from pipeline.page import MARKS, Alternative, Box, Detection, Number, Reading
 
 SAME_LINE = 0.7  # of a digit's height: pieces no further apart are on one line
 ROW_ABOVE = 0.9  # of a digit's height above a row's own line, where what belongs to it begins
@@ -22,6 +23,8 @@ _NEAR = 0.8  # of its width: a digit so near to the edge of a column goes with t
 _LAST_DAY = 31
 _SIDE = 0.005  # a column that begins or ends so near to a side is an outer one
 RULE_MARK = "|"  # between whole units and cents, where the form prints a rule there
+_MARKED = ("number", "amount", "date")  # types whose text has the marks between its digits
+_NO_MARKS = str.maketrans("", "", "".join(MARKS))
 
 PAGE = -1  # the position of the record of what stands once on a page
 NETWORK, RULE, PERSON = "network", "rule", "person"  # what a value was made by
@@ -34,11 +37,11 @@ Place = Callable[[float, float], str | None]  # the column or field at a place o
 class Value:
     """What stands in a field of a record, or that nothing was read there (`text` is empty).
 
-    `text` is as it is written, leading zeros and the rule of an amount included; `value` is what to compare
-    and sort by.  `confidence` is the chance that all of it is right.  `numbers` and `members` are positions
-    of the page's numbers and detections that it comes from.  `alternatives` are other readings of the whole
-    field.  `made_by` says what it is by: a network, or a rule that chose among the alternatives instead of
-    `replaced`.  `flag` says which rule it breaks.
+    `text` is as it is written, leading zeros, marks and the rule of an amount included; `value` is what to
+    compare and sort by.  `confidence` is the chance that all of it is right.  `numbers` and `members` are
+    positions of the page's numbers and detections that it comes from.  `alternatives` are other readings of
+    the whole field.  `made_by` says what it is by: a network, or a rule that chose among the alternatives
+    instead of `replaced`.  `flag` says which rule it breaks.
     """
 
     column: str
@@ -284,7 +287,10 @@ def _value(column: Column | Field, line: Sequence[_Piece], detections: Sequence[
     text = "".join(piece.text for piece in line)
     if column.values.rule is not None:
         n_whole = sum(u < column.values.rule for piece in line for u in piece.u)
-        text = text[:n_whole] + RULE_MARK + text[n_whole:]
+        sides = (text[:n_whole], members[:n_whole]), (text[n_whole:], members[n_whole:])
+        text = RULE_MARK.join(_written(*side, detections, column.values) for side in sides)
+    else:
+        text = _written(text, members, detections, column.values)
     return Value(
         column.name,
         text,
@@ -293,8 +299,13 @@ def _value(column: Column | Field, line: Sequence[_Piece], detections: Sequence[
         Box(x0, y0, x1, y1),
         tuple(piece.number for piece in line),
         members,
-        _alternatives(column, line),
+        _alternatives(column, line, detections),
     )
+
+
+def _written(text: str, members: Sequence[int], detections: Sequence[Detection], values: Values) -> str:
+    """Return digits as they are written: with their marks where the type of a value may have some."""
+    return (as_written(text, members, detections) if values.type in _MARKED else None) or text
 
 
 def _day(line: Sequence[_Piece]) -> Sequence[_Piece]:
@@ -306,7 +317,9 @@ def _day(line: Sequence[_Piece]) -> Sequence[_Piece]:
     return line[:1]
 
 
-def _alternatives(column: Column | Field, line: Sequence[_Piece]) -> tuple[Alternative, ...]:
+def _alternatives(
+    column: Column | Field, line: Sequence[_Piece], detections: Sequence[Detection]
+) -> tuple[Alternative, ...]:
     """Return other readings of a line: one of its pieces read otherwise."""
     if column.values.rule is not None:
         return ()
@@ -321,6 +334,7 @@ def _alternatives(column: Column | Field, line: Sequence[_Piece]) -> tuple[Alter
                 *one.members,
                 *(i for p in after for i in p.members),
             )
+            text = _written(text, members, detections, column.values)
             known = found.get(text)
             if known is None or known.probability < one.probability * others:
                 found[text] = Alternative(text, one.probability * others, members)
@@ -334,7 +348,7 @@ def normalised(text: str, values: Values) -> str:
     """
     if values.type in ("serial", "code"):
         return text
-    whole, mark, cents = text.partition(RULE_MARK)
+    whole, mark, cents = text.translate(_NO_MARKS).partition(RULE_MARK)
     whole = whole.lstrip("0") or ("0" if whole or cents else "")
     if values.type != "amount" or not whole or not mark:
         return whole
