@@ -24,8 +24,8 @@ def write_detections(conn: Connection, ledger_id: int, found: Sequence[Detection
             "position": position,
             "score": float(detection.score),
             "mark": detection.mark,
+            **_columns(detection.box),
         }
-        | _columns(detection.box)
         for position, detection in enumerate(found)
     ]
     _write(conn, detections, rows)
