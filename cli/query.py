@@ -199,7 +199,7 @@ def _query_records(
 
 def _print_table(rows: "Iterator[NumberRow]", limit: int | None) -> None:
     cells = (
-        (row.text, f"{row.confidence:.2f}", str(row.page), str(row.line), shown_path(row.path))
+        (row.written or row.text, f"{row.confidence:.2f}", str(row.page), str(row.line), shown_path(row.path))
         for row in islice(rows, limit)
     )
     first = next(cells, None)

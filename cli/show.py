@@ -120,12 +120,16 @@ def _print_alternatives(result: "PageResult") -> None:
     if not result.numbers:
         say("no number was read on it")
         return
-    longest = max(len(TITLES[0]), *(len(number.text) for number in result.numbers))
+    longest = max(len(TITLES[0]), *(len(number.written or number.text) for number in result.numbers))
     terminal = terminal_width()
     room = None if terminal is None else terminal - longest - len(TITLES[1]) - 2 * len(GAP)
     columns = Column(TITLES[0], right=True), Column(TITLES[1], right=True), Column(TITLES[2])
     rows = (
-        (number.text, f"{number.confidence:.3f}", _as_many_as_fit(number.alternatives, room))
+        (
+            number.written or number.text,
+            f"{number.confidence:.3f}",
+            _as_many_as_fit(number.alternatives, room),
+        )
         for number in result.numbers
     )
     print_table(columns, rows)
@@ -155,6 +159,7 @@ def _print_json(document: str, page: int, result: "PageResult") -> None:
                 {"number": one.text, "probability": one.probability, "box": box_around(one.members)}
                 for one in number.alternatives
             ],
+            "written": number.written,
         }
         for position, number in enumerate(result.numbers)
     ]

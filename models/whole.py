@@ -19,6 +19,7 @@ from models.loaded import (
 from models.reader import CropsRead, Readers, read_crops
 from models.scale import look_at
 from pipeline.crops import Crops, cut_crops
+from pipeline.marks import with_marks
 from pipeline.page import PageDetections
 from pipeline.settings import Settings
 from pipeline.turning import turn_back, turn_page
@@ -86,6 +87,10 @@ def load_chain(settings: Settings, *, with_confidence: bool = True) -> Chain:
 
 def find_digits(grey: npt.NDArray[np.uint8], orienter: Orienter, detector: Detector) -> PageDetections:
     """Return the digits of a page, uint8 (H, W), whichever way up it lies; boxes in its own pixels."""
+    return with_marks(grey, _boxes(grey, orienter, detector))
+
+
+def _boxes(grey: npt.NDArray[np.uint8], orienter: Orienter, detector: Detector) -> PageDetections:
     look = look_at(grey)
     plain = detector.detect(grey, look)
     turned = orienter.turned(look)

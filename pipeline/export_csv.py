@@ -9,7 +9,7 @@ from pipeline.finding import NumberRow
 
 TITLES = (
     *("number", "confidence", "document", "page", "line", "position", "x0", "y0", "x1", "y1"),
-    *("kind", "document_id", "run_id"),
+    *("kind", "document_id", "run_id", "written"),
 )
 _WHOLE = ("page", "line", "position", "document_id", "run_id")
 
@@ -33,4 +33,4 @@ def read_csv(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
         whole = {title: int(row[title]) for title in _WHOLE}
         box = [row[edge] for edge in ("x0", "y0", "x1", "y1")]
         others = {title: row[title] for title in ("number", "confidence", "document")}
-        yield {**others, **whole, "box": box, "kind": row["kind"] or None}
+        yield {**others, **whole, "box": box, "kind": row["kind"] or None, "written": row["written"] or None}

@@ -29,6 +29,7 @@ NUMBERS = pa.schema(
         ("position", pa.int32()),
         *_BOX,
         *_WHERE,
+        ("written", pa.string()),
     ]
 )
 DIGITS = pa.schema(
@@ -86,9 +87,8 @@ def _records_schema(names: Sequence[str]) -> pa.Schema:
 
 def _number_row(row: NumberRow) -> tuple[Any, ...]:
     values = row.values()
-    box = values.pop("box")
-    kind, document_id, run_id = values.pop("kind"), values.pop("document_id"), values.pop("run_id")
-    return (*values.values(), *box, kind, document_id, run_id)
+    edges = dict(zip(("x0", "y0", "x1", "y1"), values["box"], strict=True))
+    return tuple({**values, **edges}[name] for name in NUMBERS.names)
 
 
 def _digit_rows(page: ArchivedPage) -> Iterator[tuple[Any, ...]]:

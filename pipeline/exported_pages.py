@@ -218,6 +218,7 @@ def _numbers(rows: Sequence[Row[Any]], digits: Sequence[ExportedDigit]) -> tuple
             box_of(row),
             row.line,
             tuple(at for _, at in sorted(members[row.position])),
+            written=row.written,
         )
         for row in rows
     )

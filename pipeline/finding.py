@@ -65,6 +65,7 @@ class NumberRow:
     kind: str | None  # of the page, where it was sorted
     ledger_id: int
     run_id: int
+    written: str | None = None  # with the marks between its digits; None where there are none
 
     def values(self) -> dict[str, Any]:
         """Return what is told of a number, by the names of JSON and of exports, rounded to what counts."""
@@ -79,6 +80,7 @@ class NumberRow:
             "kind": self.kind,
             "document_id": self.document_id,
             "run_id": self.run_id,
+            "written": self.written,
         }
 
 
@@ -107,6 +109,7 @@ def _found(conn: Connection, query: Select[Any]) -> Generator[NumberRow, None, N
                 kind=row.kind,
                 ledger_id=row.ledger_id,
                 run_id=row.run_id,
+                written=row.written,
             )
 
 

@@ -6,23 +6,24 @@ between digits, and a blank between the numbers of one line.
 
 import datetime
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
 from pipeline.forms import Values
+from pipeline.page import MARKS
 from pipeline.results import sort_key
 
 RULE_MARK = "|"  # between whole units and cents, where the form prints a rule there
-MARKS = ".,"  # between digits: of thousands, before cents, in a date
+_PARTING = ".,"  # marks of thousands, and before cents
 _OF_DATES = re.compile(r"[ .,/-]")
-_APART = ("number", "amount", "date")  # types whose numbers on one line are parted by a blank
+_MARKED = ("number", "amount", "date")
 DATES = "D"  # dates sort behind all numbers, whose keys begin with a digit
 _DMY = "dmy"  # what the letters of an order stand for
 
 
-def joined(texts: Iterable[str], values: Values) -> str:
-    """Return the numbers of one line as one text."""
-    return (" " if values.type in _APART else "").join(texts)
+def has_marks(values: Values) -> bool:
+    """Whether the text of a value has the marks between its digits, and blanks between its numbers."""
+    return values.type in _MARKED
 
 
 def with_rule(text: str, n_whole: int) -> str:
@@ -33,7 +34,7 @@ def with_rule(text: str, n_whole: int) -> str:
     """
     ends = [0, *(place for place, char in enumerate(text, 1) if char.isdigit())]
     whole, cents = text[: ends[n_whole]], text[ends[n_whole] :]
-    return whole + RULE_MARK + cents.lstrip(f" {MARKS}")
+    return whole + RULE_MARK + cents.lstrip(" " + "".join(MARKS))
 
 
 def normalised(text: str, values: Values) -> str:
@@ -110,7 +111,7 @@ def _amount(text: str, decimals: int) -> str | None:
         return _ruled(whole, cents.replace(" ", ""), decimals)
     *_, last = re.split(r"[ .,]", text)
     before = text[: -len(last) - 1]
-    marks = [char for char in text if char in MARKS]
+    marks = [char for char in text if char in _PARTING]
     # the mark of the thousands is not that of the cents, where three digits may be both
     thousands_alone = decimals == 3 and len(marks) > 1 and len(set(text) - set("0123456789")) == 1
     if decimals and before and last.isdigit() and len(last) == decimals and not thousands_alone:

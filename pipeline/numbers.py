@@ -3,7 +3,7 @@
 Nobody tells us how big digits are or how much a page is skewed, so everything is decided between
 neighbours and in units of their heights.  A digit and the next one are linked where each is the
 other's nearest neighbour; chains of links are numbers.  Decimal points and thousands spaces
-leave gaps that a chain bridges: they stay in the geometry of a number's digits.
+leave gaps that a chain bridges; the marks that were found in them go into a number as it is written.
 """
 
 from collections.abc import Sequence
@@ -56,14 +56,27 @@ def group_numbers(
     for line, chain in _in_lines(boxes, chains):
         members = tuple(int(positions[i]) for i in chain)
         around = np.array([detections[i].box.corners for i in members], dtype=np.float64)
-        numbers.append(_number(line, members, around, readings))
+        number = _number(line, members, around, readings)
+        numbers.append(replace(number, written=as_written(number.text, members, detections)))
     return tuple(numbers)
 
 
 def rebuilt(number: Number, members: tuple[int, ...], text: str, detections: Sequence[Detection]) -> Number:
     """Return the number with other members and digits, at its place in the reading order."""
     around = np.array([detections[i].box.corners for i in members], dtype=np.float64)
-    return replace(number, members=members, text=text, box=_box_around(around))
+    written = as_written(text, members, detections)
+    return replace(number, members=members, text=text, box=_box_around(around), written=written)
+
+
+def as_written(text: str, members: Sequence[int], detections: Sequence[Detection]) -> str | None:
+    """Return digits with the marks between them; None where there are none, or not a detection for each.
+
+    `members` are the positions of their detections; the mark behind the last one is not the number's.
+    """
+    if len(text) != len(members):
+        return None
+    marks = [detections[i].mark or "" for i in members[:-1]]
+    return "".join(map("".join, zip(text, [*marks, ""], strict=True))) if any(marks) else None
 
 
 def beside(boxes: Floats, members: Sequence[int]) -> NDArray[np.bool_]:

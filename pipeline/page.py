@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+MARKS = (".", ",", "-")  # what may stand between two digits of a number
+
 
 @dataclass(frozen=True, slots=True)
 class Box:
@@ -42,10 +44,14 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """A box that the detector drew; its score is uncalibrated, 0 to 1."""
+    """A box that the detector drew; its score is uncalibrated, 0 to 1.
+
+    `mark` is the point, comma or dash that stands between it and the next box of its line.
+    """
 
     box: Box
     score: float
+    mark: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +109,8 @@ class Number:
     `members` are the positions of its digits in the page's detections, in reading order.
     `line` counts the lines of text on the page from the top, from 0.  `confidence` is the
     chance that every digit is right.  `alternatives` are other readings, best first: they share what
-    confidence leaves, with readings that are not listed and with that of no number at all.
+    confidence leaves, with readings that are not listed and with that of no number at all.  `written` is the
+    text with the marks between its digits, None where there are none.
     """
 
     text: str
@@ -112,3 +119,4 @@ class Number:
     line: int
     members: tuple[int, ...]
     alternatives: tuple[Alternative, ...] = ()
+    written: str | None = None

@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from pipeline.forms import Column, Field, Form, Values
 from pipeline.frames import Frame
-from pipeline.normalising import digits_of, joined, normalised, with_rule
+from pipeline.normalising import digits_of, has_marks, normalised, with_rule
+from pipeline.numbers import as_written
 from pipeline.page import Alternative, Box, Detection, Number, Reading
 
 SAME_LINE = 0.7  # of a digit's height: pieces no further apart are on one line
@@ -34,11 +35,11 @@ Place = Callable[[float, float], str | None]  # the column or field at a place o
 class Value:
     """What stands in a field of a record, or that nothing was read there (`text` is empty).
 
-    `text` is as it is written, leading zeros and the rule of an amount included; `value` is what to compare
-    and sort by, empty where the text has none for sure.  `confidence` is the chance that all of it is right.
-    `numbers` and `members` are positions of the page's numbers and detections that it comes from.
-    `alternatives` are other readings of the whole field.  `made_by` says what it is by: a network, or a rule
-    that chose among the alternatives instead of `replaced`.  `flag` says which rule it breaks.
+    `text` is as it is written, leading zeros, marks and the rule of an amount included; `value` is what to
+    compare and sort by, empty where the text has none for sure.  `confidence` is the chance that all of it
+    is right.  `numbers` and `members` are positions of the page's numbers and detections that it comes
+    from.  `alternatives` are other readings of the whole field.  `made_by` says what it is by: a network,
+    or a rule that chose among the alternatives instead of `replaced`.  `flag` says which rule it breaks.
     """
 
     column: str
@@ -281,7 +282,7 @@ def _value(column: Column | Field, line: Sequence[_Piece], detections: Sequence[
     corners = np.array([detections[member].box.corners for member in members])
     x0, y0 = corners[:, :2].min(axis=0).tolist()
     x1, y1 = corners[:, 2:].max(axis=0).tolist()
-    text = joined((piece.text for piece in line), column.values)
+    text = _text([(piece.text, piece.members) for piece in line], detections, column.values)
     if column.values.rule is not None:
         text = with_rule(text, sum(u < column.values.rule for piece in line for u in piece.u))
     return Value(
@@ -292,8 +293,20 @@ def _value(column: Column | Field, line: Sequence[_Piece], detections: Sequence[
         Box(x0, y0, x1, y1),
         tuple(piece.number for piece in line),
         members,
-        _alternatives(column, line),
+        _alternatives(column, line, detections),
     )
+
+
+def _text(parts: Sequence[tuple[str, Sequence[int]]], detections: Sequence[Detection], values: Values) -> str:
+    """Return the numbers of one line, each with its detections, as they are written.
+
+    Where the type of a value may have marks they stand in it, and a blank between numbers that have none.
+    """
+    if not has_marks(values):
+        return "".join(text for text, _ in parts)
+    written = [as_written(text, members, detections) or text for text, members in parts]
+    between = [detections[members[-1]].mark or " " for _, members in parts[:-1]]
+    return "".join(map("".join, zip(written, [*between, ""], strict=True)))
 
 
 def _day(line: Sequence[_Piece]) -> Sequence[_Piece]:
@@ -305,22 +318,20 @@ def _day(line: Sequence[_Piece]) -> Sequence[_Piece]:
     return line[:1]
 
 
-def _alternatives(column: Column | Field, line: Sequence[_Piece]) -> tuple[Alternative, ...]:
+def _alternatives(
+    column: Column | Field, line: Sequence[_Piece], detections: Sequence[Detection]
+) -> tuple[Alternative, ...]:
     """Return other readings of a line: one of its pieces read otherwise."""
     if column.values.rule is not None:
         return ()
     found: dict[str, Alternative] = {}
     for k, piece in enumerate(line):
-        before, after = line[:k], line[k + 1 :]
-        others = prod(other.confidence for other in (*before, *after))
+        others = prod(other.confidence for other in (*line[:k], *line[k + 1 :]))
         for one in piece.alternatives:
-            texts = *(p.text for p in before), one.text, *(p.text for p in after)
-            text = joined(texts, column.values)
-            members = (
-                *(i for p in before for i in p.members),
-                *one.members,
-                *(i for p in after for i in p.members),
-            )
+            parts = [(p.text, p.members) for p in line]
+            parts[k] = one.text, one.members
+            text = _text(parts, detections, column.values)
+            members = tuple(member for _, of_part in parts for member in of_part)
             known = found.get(text)
             if known is None or known.probability < one.probability * others:
                 found[text] = Alternative(text, one.probability * others, members)

@@ -19,8 +19,13 @@ _DETECTIONS = (
 def write_detections(conn: Connection, ledger_id: int, found: Sequence[Detection]) -> None:
     """Insert the detections of a page, in order."""
     rows = [
-        {"ledger_id": ledger_id, "position": position, "score": float(detection.score)}
-        | _columns(detection.box)
+        {
+            "ledger_id": ledger_id,
+            "position": position,
+            "score": float(detection.score),
+            "mark": detection.mark,
+            **_columns(detection.box),
+        }
         for position, detection in enumerate(found)
     ]
     _write(conn, detections, rows)
@@ -61,6 +66,7 @@ def write_readings(
             "confidence": float(number.confidence),
             "line": number.line,
             "alternatives": alternatives_as_text(number.alternatives),
+            "written": number.written,
         }
         | _columns(number.box)
         for position, number in enumerate(grouped)
@@ -84,7 +90,7 @@ def _write(conn: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> No
 def read_detections(conn: Connection, ledger_id: int) -> tuple[Detection, ...]:
     """Return a page's detections, in order."""
     rows = conn.execute(_DETECTIONS, {"of_ledger": ledger_id})
-    return tuple(Detection(box_of(row), row.score) for row in rows)
+    return tuple(Detection(box_of(row), row.score, row.mark) for row in rows)
 
 
 def read_readings(conn: Connection, ledger_id: int) -> tuple[tuple[Reading, ...], tuple[Number, ...]]:
@@ -115,6 +121,7 @@ def read_readings(conn: Connection, ledger_id: int) -> tuple[tuple[Reading, ...]
             row.line,
             tuple(position for _, position in sorted(members.get(row.position, []))),
             alternatives_of(row.alternatives),
+            row.written,
         )
         for row in grouped
     )

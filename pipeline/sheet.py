@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.inking import Grey, print_width, put_lines, put_print
-from pipeline.page import Box
+from pipeline.page import MARKS, Box
 from pipeline.pens import Hand, Line, extent, moved, write_number, write_word
 
 
@@ -27,11 +27,15 @@ class DrawnDigit:
 
 @dataclass(frozen=True, slots=True)
 class DrawnNumber:
-    """A number that was drawn: its digits only, as `archive query` should answer; `members` are digits."""
+    """A number that was drawn: its digits only, as `archive query` should answer; `members` are digits.
+
+    `written` has the points and commas between its digits as well.
+    """
 
     text: str
     box: Box
     members: tuple[int, ...]
+    written: str
 
 
 @dataclass(slots=True)
@@ -162,4 +166,6 @@ class Sheet:
             max(box.y1 for _, box in inside),
         )
         text = "".join(str(digit) for digit, _ in inside)
-        self.numbers.append(DrawnNumber(text, around, tuple(range(first, len(self.digits)))))
+        members = tuple(range(first, len(self.digits)))
+        shown = (c for c, box in boxes if c in MARKS or (c.isdigit() and box is not None))
+        self.numbers.append(DrawnNumber(text, around, members, "".join(shown).strip("".join(MARKS))))

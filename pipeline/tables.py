@@ -191,6 +191,7 @@ detections = Table(
     Column("x1", Float, nullable=False),
     Column("y1", Float, nullable=False),
     Column("score", Float, nullable=False),
+    Column("mark", String(1)),  # point, comma or dash between it and the next one of its line
     sqlite_with_rowid=False,
 )
 
@@ -223,6 +224,7 @@ numbers = Table(
     Column("y1", Float, nullable=False),
     # JSON, [[text, probability, [positions of the detections that it reads]], …], best first
     Column("alternatives", Text, nullable=False, server_default="[]"),
+    Column("written", Text),  # the text with the marks between its digits; null where there are none
     Index(None, "text"),
     Index(None, "sort_key"),
     Index(None, "confidence"),

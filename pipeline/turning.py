@@ -36,7 +36,7 @@ def turn_back(found: PageDetections, degrees: int, width: int, height: int) -> P
         return found
     turned_size = (width, height) if degrees == 180 else (height, width)
     detections = tuple(
-        Detection(turn_box(detection.box, 360 - degrees, *turned_size), detection.score)
+        replace(detection, box=turn_box(detection.box, 360 - degrees, *turned_size))
         for detection in found.detections
     )
     return replace(found, detections=detections, turned=degrees)

@@ -80,6 +80,7 @@ VIEWS = (
             *_BOX,
             _KIND,
             _RUN,
+            ("written", "with the marks between its digits; empty: there are none"),
         ),
     ),
     View(

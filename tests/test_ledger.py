@@ -23,7 +23,7 @@ LEASE_S = 100.0
 FOUND = PageDetections(
     (
         Detection(Box(1, 2, 3, 4), 0.9),
-        Detection(Box(4, 2, 6, 4), 0.8),
+        Detection(Box(4, 2, 6, 4), 0.8, ","),
         Detection(Box(9, 2, 11, 4), 0.3),
     ),
     scale=0.5,
@@ -31,7 +31,7 @@ FOUND = PageDetections(
 )
 READ = (Reading(0, 0.97, ((8, 0.02),)), Reading(7, 0.9), Reading(None, 0.8, ((1, 0.2), (None, 0.1))))
 OTHERS = Alternative("10", 0.0625, (1, 0)), Alternative("170", 0.0005, (1, 0))
-GROUPED = (Number("70", 0.87, Box(1, 2, 6, 4), 0, (1, 0), OTHERS),)
+GROUPED = (Number("70", 0.87, Box(1, 2, 6, 4), 0, (1, 0), OTHERS, "7,0"),)
 
 
 @pytest.fixture

@@ -90,7 +90,11 @@ def records_in(said: Said, *words: str) -> list[dict]:
 
 
 def texts(records: list[dict]) -> list[dict[str, str]]:
-    return [{name: value["text"] for name, value in row["fields"].items()} for row in records]
+    """The digits of each value: whether marks are found between them is asked in tests/test_marks.py."""
+    return [
+        {name: re.sub(r"[.,-]", "", value["text"]) for name, value in row["fields"].items()}
+        for row in records
+    ]
 
 
 def test_a_table_becomes_records_that_are_asked_for_by_their_fields(

@@ -126,6 +126,7 @@ def test_views_show_current_runs_of_what_is_there(database: str, said: Said) -> 
         **{"number": "0042", "amount": 42, "confidence": 0.9375, "document_id": 1},
         **{"document": "/scans/né, 1.png", "page_id": 1, "page": 1, "line": 1, "position": 0},
         **{"x0": 1.0, "y0": 2.0, "x1": 3.5, "y1": 4.0, "kind": "register", "run_id": 2},
+        **{"written": None},
     }
     (page,) = asked(said, "SELECT state, finished_at, n_digits, member FROM v_pages")
     assert page == {"state": "done", "finished_at": "2023-11-14 22:13:20", "n_digits": 4, "member": None}
