@@ -115,7 +115,7 @@ def test_records_have_marks_where_the_type_of_a_value_may_have_some() -> None:
         form = Form("ledger", (Column("no", 0.0, 1.0, Values(type)),), (), "no")  # type: ignore[arg-type]
         (record,) = build_records(found, readings, numbers, frame, form)
         assert record["no"].text == text
-    ruled = Form("ledger", (Column("no", 0.0, 1.0, Values("amount", rule=0.35)),), (), "no")
+    ruled = Form("ledger", (Column("no", 0.0, 1.0, Values("amount", rule=0.35, decimals=2)),), (), "no")
     (record,) = build_records(found, readings, numbers, frame, ruled)
     assert (record["no"].text, record["no"].value) == ("28|50", "28.50")  # the rule parts them already
     apart = group_numbers(found[:2], readings[:2])[0], group_numbers(found[2:], readings[2:])[0]

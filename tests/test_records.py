@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 
 import cv2
@@ -109,9 +110,10 @@ def test_a_table_becomes_records_that_are_asked_for_by_their_fields(
     assert {row["form"] for row in records} == {"ledger"} and not any(row["flagged"] for row in records)
 
     assert texts(records_in(said, "--field", "no=550")) == [row for row in truth if row["no"] == "550"]
-    dear = texts(records_in(said, "--field", "fee>=10000", "--order", "-fee"))
-    assert [row["fee"] for row in dear] == sorted(
-        (row["fee"] for row in truth if int(row["fee"]) >= 10_000), key=int, reverse=True
+    fees = [Decimal(row["fields"]["fee"]["value"]) for row in records]
+    dear = records_in(said, "--field", "fee>=10000", "--order", "-fee")
+    assert [Decimal(row["fields"]["fee"]["value"]) for row in dear] == sorted(
+        (fee for fee in fees if fee >= 10_000), reverse=True
     )
     assert len(dear) > 3
     both = records_in(said, "--field", "day<=10", "--field", "no>550")
