@@ -1,6 +1,6 @@
 """How well a form makes records of the notaries' registers: rows, and their fields before and after rules.
 
-    python benchmarks/notary_form.py FOLDER [--form examples/notary.toml] [--list]
+    python benchmarks/notary_form.py FOLDER [--form examples/notary-1928.toml] [--list]
         [--scale 0.7] [--turn 2] [--shift 150]
 
 FOLDER has page images with their ALTO files, whose text blocks are tagged by column: `Col_1` (register
@@ -64,7 +64,7 @@ class ReadPage:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--form", type=Path, default=Path("examples/notary.toml"))
+    parser.add_argument("--form", type=Path, default=Path("examples/notary-1928.toml"))
     parser.add_argument("--list", action="store_true", help="say which values are wrong")
     parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--turn", type=float, default=0.0, help="degrees clockwise")

@@ -109,6 +109,7 @@ QUERIES = {
     "no=12345, one record": wanted("no=12345"),
     "day=12, common": wanted("day=12"),
     "year=1930, side by side": wanted("year=1930"),
+    "fee=5000.5, with a point, not there": wanted("fee=5000.5"),
     "no=99999999, not there": wanted("no=99999999"),
     "fee>=9900 --order -fee": wanted("fee>=9900", order="-fee"),
     "fee>=100 --order -fee, most": wanted("fee>=100", order="-fee"),

@@ -253,37 +253,42 @@ def _is_value(wish: FieldWish) -> bool:
 
 
 def _meet(field: Any, wishes: Iterable[FieldWish]) -> Iterator[ColumnElement[bool]]:
-    """Yield the conditions that a field's value is as it is wished; each uses an index of name and value."""
+    """Yield the conditions that a field's value is as it is wished; they use an index of name and value.
+
+    SQLite takes one bound on each side from the index, whichever is said first: so there is one.
+    """
+    lows, highs = [], []
     for wish in wishes:
-        yield _meets(field, wish)
+        key = value_key(wish.text)
+        if wish.sign == "=":
+            yield _is(field, wish.text, key)
+            continue
+        if wish.sign.startswith(">"):
+            lows.append((key, wish.sign == ">"))
+        else:
+            highs.append((key, wish.sign == "<="))
+        if is_date(wish.text):  # dates stand behind all numbers
+            lows.append((DATES, False))
+        else:
+            highs.append((DATES, False))
+    if lows:
+        key, is_more = max(lows)
+        yield field.sort_key > key if is_more else field.sort_key >= key
+    if highs:
+        key, may_be = min(highs)
+        yield field.sort_key <= key if may_be else field.sort_key < key
+    if highs and (not lows or max(lows)[0] <= value_key("0")):
+        yield field.value != ""  # what has no value sorts as 0 does
 
 
-def _meets(field: Any, wish: FieldWish) -> ColumnElement[bool]:
-    key = value_key(wish.text)
-    if wish.sign == "=":
-        as_written = field.text == wish.text
-        if is_date(wish.text):
-            return cast(ColumnElement[bool], field.sort_key == key)
-        if not _is_value(wish):
-            return cast(ColumnElement[bool], as_written)
-        # 22.5 finds 22|50, and 5 finds 05 where zeros say nothing: there the value has none in front
-        zeros = and_(field.value.like("0%"), field.value.not_like("0.%"), field.value != "0")
-        by_value = and_(field.sort_key == key, field.value != "", or_(as_written, ~zeros))
-        # a point may part thousands where it is written
-        return or_(by_value, as_written) if "." in wish.text else by_value
-    bounds = [
-        {
-            "<": field.sort_key < key,
-            "<=": field.sort_key <= key,
-            ">": field.sort_key > key,
-            ">=": field.sort_key >= key,
-        }[wish.sign]
-    ]
-    # the index alone says what matches: dates stand behind all numbers
-    if wish.sign.startswith("<") and is_date(wish.text):
-        bounds.append(field.sort_key >= DATES)
-    elif wish.sign.startswith(">") and not is_date(wish.text):
-        bounds.append(field.sort_key < DATES)
-    if key <= value_key("0") or (wish.sign.startswith("<") and not is_date(wish.text)):
-        bounds.append(field.value != "")  # what has no value sorts as 0 does
-    return and_(*bounds)
+def _is(field: Any, text: str, key: str) -> ColumnElement[bool]:
+    as_written = field.text == text
+    if is_date(text):
+        return cast(ColumnElement[bool], field.sort_key == key)
+    if not NUMBER.fullmatch(text):
+        return cast(ColumnElement[bool], as_written)
+    # 22.5 finds 22|50, and 5 finds 05 where zeros say nothing: there the value has none in front
+    zeros = and_(field.value.like("0%"), field.value.not_like("0.%"), field.value != "0")
+    by_value = and_(field.sort_key == key, ~zeros)
+    keys = {key, value_key(text.replace(".", ""))}  # a point may part thousands where it is written
+    return and_(field.sort_key.in_(sorted(keys)), field.value != "", or_(as_written, by_value))

@@ -120,9 +120,9 @@ def test_records_have_marks_where_the_type_of_a_value_may_have_some() -> None:
     assert (record["no"].text, record["no"].value) == ("28|50", "28.50")  # the rule parts them already
     apart = group_numbers(found[:2], readings[:2])[0], group_numbers(found[2:], readings[2:])[0]
     two = apart[0], replace(apart[1], members=(2, 3))
-    form = Form("ledger", (Column("no", 0.0, 1.0, Values("number")),), (), "no")
+    form = Form("ledger", (Column("no", 0.0, 1.0, Values("amount", decimals=2)),), (), "no")
     (record,) = build_records(found, readings, two, frame, form)
-    assert (record["no"].text, record["no"].value) == ("28.50", "2850")  # also between two numbers
+    assert (record["no"].text, record["no"].value) == ("28.50", "28.50")  # also between two numbers
 
 
 def test_marks_are_kept_and_shown(
