@@ -14,6 +14,7 @@ from pipeline.page import MARKS
 from pipeline.results import sort_key
 
 RULE_MARK = "|"  # between whole units and cents, where the form prints a rule there
+_NO_CENTS = re.compile(r"(?<=\d)[.,] ?-+$")  # what a clerk writes where there are none: 12.-
 _PARTING = ".,"  # marks of thousands, and before cents
 _OF_DATES = re.compile(r"[ .,/-]")
 _MARKED = ("number", "amount", "date")
@@ -106,6 +107,7 @@ def _thousands(text: str) -> str | None:
 
 
 def _amount(text: str, decimals: int) -> str | None:
+    text = _NO_CENTS.sub("", text)
     whole, rule, cents = text.partition(RULE_MARK)
     if rule:
         return _ruled(whole, cents.replace(" ", ""), decimals)
@@ -124,9 +126,10 @@ def _ruled(whole: str, cents: str, decimals: int) -> str | None:
     """Return an amount of what stands on the two sides of the form's rule."""
     if not digits_of(whole + cents):
         return None
+    if not cents:  # they may stand before the rule: behind a mark they do, behind a blank they may
+        marked = any(mark in whole for mark in _PARTING)
+        return _amount(whole, decimals) if marked else _thousands(whole)
     units = _whole(whole) if whole else "0"
-    if not cents:  # a clerk may have written a mark, and the cents before the rule
-        return units if units is not None else _amount(whole, decimals)
     fits = cents.isdigit() and len(cents) <= decimals
     return f"{units}.{cents.ljust(decimals, '0')}" if units is not None and fits else None
 

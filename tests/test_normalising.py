@@ -37,6 +37,13 @@ def test_a_value_keeps_its_zeros_where_they_say_something() -> None:
         ("1 200|50", 2, "1200.50"),
         ("2 2|5 0", 2, "22.50"),  # the rule says what each digit is
         ("22,50|", 2, "22.50"),
+        ("22 50|", 2, ""),  # cents that a clerk wrote before the rule, or a number that came apart
+        ("1 200|", 2, "1200"),
+        ("5.115|", 3, "5.115"),
+        ("12.-", 2, "12"),
+        ("1.200,-", 2, "1200"),
+        ("12-38", 2, ""),
+        ("-", 2, ""),
         ("5.115", 2, "5115"),
         ("1.200.000", 2, "1200000"),
         ("1 200", 2, "1200"),
