@@ -98,7 +98,8 @@ def query(
 ) -> None:
     """Find numbers that were read, where they stand, and rows of registers.
 
-    NUMBER is looked for as it is written, leading zeros included.
+    NUMBER is looked for by its digits, leading zeros included; marks between
+    them make no difference.
     All that is asked for must hold.  Without anything: every number.
     With --record: rows of registers, which `archive form apply` made.
 

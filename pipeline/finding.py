@@ -10,7 +10,7 @@ from sqlalchemy.sql.base import ColumnCollection, ReadOnlyColumnCollection
 from pipeline.errors import UsageError
 from pipeline.exports import STREAM, newest_path
 from pipeline.matching import documents_meant, glob, is_replaced, is_shown, starts_with
-from pipeline.page import Box
+from pipeline.page import MARKS, Box
 from pipeline.results import box_of, sort_key
 from pipeline.sorting import BETWEEN
 from pipeline.tables import ledger, numbers, pages
@@ -19,6 +19,7 @@ from pipeline.tables import ledger, numbers, pages
 MANY = {"sqlite": 5_000, "postgresql": 20_000}
 # not its alternatives: who looks for numbers does not ask for them, and they are most of a row
 _OF_NUMBER = [column for column in numbers.c if column is not numbers.c.alternatives]
+_NO_MARKS = str.maketrans("", "", "".join(MARKS))
 Found = ColumnCollection[str, ColumnElement[Any]]
 Columns = ReadOnlyColumnCollection[str, Any]
 Order = Literal["reading", "text", "number", "confidence"]
@@ -26,7 +27,7 @@ Order = Literal["reading", "text", "number", "confidence"]
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which numbers are asked for; what is None doesn't matter."""
+    """Which numbers are asked for; what is None doesn't matter, nor marks in text, prefix and pattern."""
 
     text: str | None = None  # exactly, leading zeros count
     prefix: str | None = None
@@ -183,12 +184,13 @@ def _order(
 
 
 def _number_conditions(conn: Connection, wanted: Filter) -> Iterator[ColumnElement[bool]]:
-    if wanted.text is not None:
-        yield numbers.c.text == wanted.text
-    if wanted.prefix:
-        yield starts_with(numbers.c.text, wanted.prefix)
-    if wanted.pattern is not None:
-        yield glob(numbers.c.text, wanted.pattern, conn.dialect.name)
+    text, prefix, pattern = map(_without_marks, (wanted.text, wanted.prefix, wanted.pattern))
+    if text is not None:
+        yield numbers.c.text == text
+    if prefix:
+        yield starts_with(numbers.c.text, prefix)
+    if pattern is not None:
+        yield glob(numbers.c.text, pattern, conn.dialect.name)
     if wanted.at_least is not None:
         yield numbers.c.sort_key >= _bound(wanted.at_least)
     if wanted.at_most is not None:
@@ -197,6 +199,11 @@ def _number_conditions(conn: Connection, wanted: Filter) -> Iterator[ColumnEleme
         yield numbers.c.confidence >= wanted.min_confidence
     if wanted.max_confidence is not None:
         yield numbers.c.confidence <= wanted.max_confidence
+
+
+def _without_marks(asked: str | None) -> str | None:
+    """Return what is asked of a number's digits: tables show numbers with the marks between these."""
+    return None if asked is None else asked.translate(_NO_MARKS)
 
 
 def _page_conditions(conn: Connection, wanted: Filter, where: Found) -> Iterator[ColumnElement[bool]]:

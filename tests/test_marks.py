@@ -143,6 +143,8 @@ def test_marks_are_kept_and_shown(
 
     (row,) = json.loads(said("query", "202569", "--json")[0])["numbers"]  # looked for by its digits
     assert said("query", "202569")[0].splitlines()[1].split()[0] == "2025.69" == row["written"]
+    for words in (("2025.69",), ("--prefix", "2025.6"), ("--pattern", "20?5,69")):  # as tables show it
+        assert json.loads(said("query", *words, "--json")[0])["numbers"] == [row], words
     (from_csv,) = csv.DictReader(said("query", "202569", "--csv")[0].splitlines())
     assert (from_csv["number"], from_csv["written"]) == ("202569", "2025.69")
     assert "2025.69  " in said("show", "page.png", "--alternatives")[0]
