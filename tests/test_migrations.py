@@ -160,6 +160,25 @@ def test_pages_that_have_records_keep_their_form(database_url: str) -> None:
     assert [tuple(row) for row in found] == [(1, "", 2), (2, "", 1)]
 
 
+@pytest.mark.postgres
+def test_who_could_read_a_view_still_can(postgres_url: str) -> None:
+    """As docs/sql.md has it: a login that may read the views alone."""
+    db = open_database(postgres_url)
+    take_back_to(db, "0006")
+    may = text("SELECT has_table_privilege('reader_of_views', 'v_numbers', 'SELECT')")
+    with writing(db) as conn:
+        conn.execute(text("CREATE ROLE reader_of_views"))
+        conn.execute(text("GRANT SELECT ON v_numbers TO reader_of_views"))
+    db.dispose()
+    db = open_database(postgres_url)
+    with writing(db) as conn:
+        still = conn.scalar(may)
+        conn.execute(text("DROP OWNED BY reader_of_views"))
+        conn.execute(text("DROP ROLE reader_of_views"))
+    db.dispose()
+    assert still is True
+
+
 def test_a_database_of_a_newer_version_is_left_alone(database_url: str) -> None:
     db = open_database(database_url)
     with writing(db) as conn:

@@ -29,13 +29,16 @@ JOIN ledger ON ledger.id = numbers.ledger_id
 JOIN pages ON pages.id = ledger.page_id
 JOIN documents ON documents.id = pages.document_id
 WHERE {_CURRENT[dialect]} AND documents.replaced_at IS NULL"""
+    # where it is there still it is replaced, so that who may read it still may
+    create = "CREATE VIEW" if dialect == "sqlite" else "CREATE OR REPLACE VIEW"
     # as it is: no colon or percent sign in it is a parameter
-    op.get_bind().exec_driver_sql(f"CREATE VIEW v_numbers AS\n{query}", execution_options=_AS_IT_IS)
+    op.get_bind().exec_driver_sql(f"{create} v_numbers AS\n{query}", execution_options=_AS_IT_IS)
 
 
 def upgrade() -> None:
     """Let digits have marks behind them; of those that were read before none are known."""
-    op.execute("DROP VIEW v_numbers")
+    if op.get_bind().dialect.name == "sqlite":
+        op.execute("DROP VIEW v_numbers")
     op.add_column("detections", sa.Column("mark", sa.String(1)))
     op.add_column("numbers", sa.Column("written", sa.Text()))
     _make_view(", numbers.written AS written")
